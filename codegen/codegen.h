@@ -1,0 +1,202 @@
+// Private header of floor 2: the kernel IR, lowering, kernel passes, the emitters. Sectioned by .c file.
+// It runs nothing and allocates no device memory.
+#ifndef TG_CODEGEN_H
+#define TG_CODEGEN_H
+
+#include "lib.h"
+
+// ---- kernel.c: the kernel IR ----------------------------------------------------------------------------------
+// A kernel is a list of phases; a phase is a region (list of instructions) run for every block of its block
+// axis, with a barrier between phases. Instructions are numbered; operands are instruction numbers; a value
+// may be used in its own region after it and in regions nested below. Scalars only: vectors and register tiles
+// come from the *kind* of the loops around an instruction.
+//
+// Loop kinds. Free level: PAR (iterations independent, any order) and RED (a reduction: each carry has a
+// combining operation, so that the range may be split). Machine level, after the passes: BLOCK (the phase's
+// outermost axis; the ABI hands out ranges of it), SERIAL, UNROLL and LANE.
+// UNROLL and LANE are *replicating*: everything inside happens for each of their indices side by side, also
+// across serial loops nested inside them. A value that depends on an unroll axis is several registers, one
+// that depends on the lane axis is a vector; one that depends on neither is a single scalar. So
+//    unroll i<6 { unroll j<2 { lane l<16 { acc = serial k<K (a[i,k] * b[k, j*16+l] + acc) ; store } } }
+// is a 6x32 register tile. On CUDA lanes are threads.
+//
+// Carries. A loop has n carries: init[] (outside values), arg (visible in the body), next (yielded),
+// res (the loop's results, visible after it). SERIAL and RED: ordinary loop-carried values. RED: combine[i]
+// names the operation (OP_ADD, OP_MUL, OP_MAX, OP_MIN), and `next` is built as combine(arg, term) or as
+// fma(a, b, arg). LANE and UNROLL with carries: the body must not use arg; the result is
+// combine(init, tree of next over the axis), the tree pairing i with i + n/2. PAR and BLOCK have no carries.
+//
+// Index arithmetic is i64 and canonical: K_AFFINE is imm + sum of coefficient * operand, operands sorted, not
+// themselves K_AFFINE, coefficients not 0.
+
+enum { // instruction codes after the operation table's; elementwise instructions use OP_* directly
+	K_CONST = OP_COUNT, // imm: union number bits; any type
+	K_SCALAR,           // late scalar `aux`
+	K_INDEX,            // index of loop `aux`; i64; first in its body region
+	K_ARG,              // carry `imm` of loop `aux`, inside it
+	K_RES,              // result `imm` of loop `aux`, after it
+	K_FOR,              // loop `aux`
+	K_AFFINE,           // imm + sum coef[i] * src[i]; i64
+	K_IDIV,             // src[0] / imm, floor, imm > 0; i64
+	K_IMOD,             // src[0] mod imm, >= 0, imm > 0; i64
+	K_LOAD,             // buffer `aux` at src[0]; optional src[1] guard (bool): false reads 0, touches no memory;
+	                    // optional src[2] segment
+	K_STORE,            // buffer `aux` at src[0] := src[1]; optional src[2] guard; optional src[3] segment
+	K_TABLE,            // constant table `aux` at src[0]; i64
+	K_END
+};
+#define K_NONE (-1)
+
+enum axis_kind { AXIS_PAR, AXIS_RED, AXIS_BLOCK, AXIS_SERIAL, AXIS_UNROLL, AXIS_LANE };
+enum space { SPACE_GLOBAL, SPACE_SHARED, SPACE_LOCAL }; // SHARED and LOCAL on a CPU: per-thread scratch
+
+struct kinst {
+	uint8_t op, type;
+	uint16_t nsrc;
+	int32_t region; // where it stands
+	int32_t aux;
+	int32_t src_at; // into kernel.operands; coefficients of K_AFFINE in kernel.coefs at the same place
+	int64_t imm;
+};
+struct kloop {
+	uint8_t kind;
+	int32_t inst;   // its K_FOR
+	int32_t body;   // region
+	int32_t index;  // its K_INDEX
+	int32_t lo, hi; // values (i64): lo <= index < hi, step 1. LANE and UNROLL: constants, lo 0
+	int ncarry;
+	int32_t *init, *arg, *next, *res;
+	uint8_t *combine; // OP_*; 0 (OP_VARIABLE) for opaque carries of SERIAL loops
+};
+struct kregion {
+	int32_t parent; // region of the K_FOR that owns it; -1 for a phase
+	int32_t loop;   // that loop; -1 for a phase
+	int32_t *insts;
+	int n, cap;
+};
+struct kbuf {
+	uint8_t type, space;
+	bool segmented;     // the argument is a table of pointers, one a segment
+	bool written, read; // filled by kernel_finish
+	int64_t elems;      // for bounds; segmented: of the longest segment
+	int32_t node;       // GLOBAL: where it came from in the plan (plan buffer); not in the text
+};
+struct ktable {
+	int64_t *values;
+	int n;
+};
+struct kernel {
+	struct arena arena;
+	struct kinst *insts;
+	int n, cap;
+	int32_t *operands;
+	int64_t *coefs;
+	int noperands, operands_cap;
+	struct kregion *regions;
+	int nregions, regions_cap;
+	struct kloop *loops;
+	int nloops, loops_cap;
+	struct kbuf *bufs; // kernel parameters first (GLOBAL), in order of args[]; then SHARED and LOCAL
+	int nbufs, bufs_cap;
+	tgc_type scalar_types[64]; // late scalars, in order, behind the buffers in args[]
+	int32_t scalar_leaf[64];   // plan leaf of each; not in the text
+	int nscalars;
+	struct ktable *tables;
+	int ntables, tables_cap;
+	int32_t phases[16]; // regions
+	int64_t blocks[16]; // blocks of each phase, filled by bind
+	int nphases;
+	int nsegs;          // 0: not segmented
+	double flops;       // per run, for listings
+	int64_t scratch_bytes; // per thread, filled by bind
+};
+// ABI of a compiled phase. args: one pointer a buffer (segmented: to a table of pointers), then one pointer a
+// late scalar (to its value in its own type). scratch: scratch_bytes, 64-byte aligned, per thread.
+typedef void kernel_fn(void *const *args, int64_t block_begin, int64_t block_end, void *scratch);
+
+struct kernel *kernel_new(void);
+void kernel_free(struct kernel *k);
+struct kernel *kernel_clone(const struct kernel *k);
+int kernel_buf(struct kernel *k, tgc_type type, enum space space, int64_t elems);
+int kernel_scalar(struct kernel *k, tgc_type type);
+int kernel_table(struct kernel *k, const int64_t *values, int n);
+int kernel_phase(struct kernel *k); // new phase; returns its region
+bool kernel_is_const(const struct kernel *k, int v, union number *out);
+int64_t kernel_int(const struct kernel *k, int v); // value of an integer K_CONST
+int kernel_src(const struct kernel *k, int inst, int i);
+// The region in which v stands; for a K_INDEX or K_ARG the loop's body.
+int kernel_region_depth(const struct kernel *k, int region);
+
+// Builder. An instruction is put into the *outermost* region in which its operands are available (so that
+// loop-invariant code leaves loops as it is built), is folded and simplified, and is shared with an equal
+// instruction that already stands there. Loads are placed like arithmetic only between stores of the same
+// buffer; stores stay in the current region.
+struct kbuild {
+	struct kernel *k;
+	int region;        // current
+	struct kcse *cse;  // private
+};
+void kbuild_init(struct kbuild *b, struct kernel *k, int region);
+void kbuild_done(struct kbuild *b);
+int kb_const(struct kbuild *b, tgc_type t, union number v);
+int kb_int(struct kbuild *b, int64_t v);                        // i64
+int kb_bool(struct kbuild *b, bool v);
+int kb_scalar(struct kbuild *b, int index);
+int kb_op(struct kbuild *b, int op, tgc_type type, int nsrc, const int *src); // OP_* elementwise and KERNEL ops
+int kb_op1(struct kbuild *b, int op, tgc_type type, int x);
+int kb_op2(struct kbuild *b, int op, tgc_type type, int x, int y);
+int kb_select(struct kbuild *b, int c, int x, int y);
+int kb_and(struct kbuild *b, int x, int y);                     // bool; K_NONE is true
+int kb_affine(struct kbuild *b, int64_t imm, int n, const int64_t *coef, const int *v);
+int kb_iadd(struct kbuild *b, int x, int y);
+int kb_imul(struct kbuild *b, int x, int64_t c);
+int kb_idiv(struct kbuild *b, int x, int64_t c);
+int kb_imod(struct kbuild *b, int x, int64_t c);
+int kb_load(struct kbuild *b, int buf, int index, int guard, int seg);    // guard, seg: K_NONE
+void kb_store(struct kbuild *b, int buf, int index, int value, int guard, int seg);
+int kb_table(struct kbuild *b, int table, int index);
+// Opens a loop; the current region becomes its body. Returns the loop. hi exclusive, values.
+int kb_for(struct kbuild *b, enum axis_kind kind, int lo, int hi, int ncarry, const int *init,
+           const uint8_t *combine);
+int kb_index(const struct kbuild *b, int loop);
+int kb_arg(const struct kbuild *b, int loop, int i);
+void kb_end(struct kbuild *b, int loop, const int *next); // closes it, appends its K_FOR; results: kb_res
+int kb_res(struct kbuild *b, int loop, int i);
+int kb_identity(struct kbuild *b, int combine_op, tgc_type t); // neutral element: 0, 1, -inf/min, +inf/max
+// lo and hi bounds of an i64 value by interval analysis; false if unknown.
+bool kernel_interval(const struct kernel *k, int v, int64_t *lo, int64_t *hi);
+// Coefficient of loop `loop`'s index in the i64 value v; false if v is not affine in it.
+bool kernel_stride(const struct kernel *k, int v, int loop, int64_t *stride);
+
+// ---- text.c, parse.c, verify.c ------------------------------------------------------------------------------
+void kernel_print(const struct kernel *k, struct text *t); // canonical: renumbered in order; the cache key
+struct kernel *kernel_parse(const char *text, char **error);
+char *kernel_verify(const struct kernel *k, bool machine); // NULL if sound; machine: after bind
+
+// ---- lower.c, lower_value.c, lower_contract.c ...: one group to a kernel at the free level ------------------
+struct kernel *lower_group(const struct plan *p, int group, const struct target *t, char **error);
+
+// ---- pass/*.c: kernel to kernel, in place ---------------------------------------------------------------------
+struct kpass {
+	const char *name;
+	void (*run)(struct kernel *k, const struct target *t);
+};
+void kpass_merge(struct kernel *k, const struct target *t);     // neighbouring reductions over one range: one loop
+void kpass_tile(struct kernel *k, const struct target *t);      // chooses and splits: register tiles, lanes, chunks of 512
+void kpass_unroll(struct kernel *k, const struct target *t);    // short serial loops with constant bounds
+void kpass_expand(struct kernel *k, const struct target *t);    // rows marked "*" into simpler instructions
+void kpass_simplify(struct kernel *k, const struct target *t);  // rebuilds: folds, shares, drops the dead
+void kpass_bind(struct kernel *k, const struct target *t);      // outermost PAR to BLOCK, others SERIAL; blocks, scratch
+extern const struct kpass kernel_passes[]; // in order; name NULL ends it
+char *kernel_run_passes(struct kernel *k, const struct target *t, bool verify); // NULL if fine
+
+// ---- emit_llvm.c ------------------------------------------------------------------------------------------------
+// One module with a function NAME_pN a phase. `module` receives an LLVMModuleRef in `llvm_context` (an
+// LLVMContextRef). Returns NULL or an error text.
+char *emit_llvm(const struct kernel *k, const struct target *t, const char *name, void *llvm_context,
+                void **module);
+// Object code in malloc'ed memory; *asm_text, if asked for, the assembly. jit: for this host, else for t.
+char *emit_llvm_object(const struct kernel *k, const struct target *t, const char *name, void **object,
+                       size_t *object_bytes, char **llvm_text, char **asm_text);
+
+#endif

@@ -1,0 +1,86 @@
+// Contexts, scopes, errors and logging.
+// In:  options from the program or the environment. Out: a context that every other call hangs on.
+// Not here: tensors (tensor.h), running (run.h).
+#ifndef TGC_CONTEXT_H
+#define TGC_CONTEXT_H
+
+#include <tgc/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// A context owns scopes, the first error, a random generator, plans and one device's memory.
+// Threads: used by one thread at a time; different contexts are independent.
+
+typedef void tgc_log_fn(void *user, const char *line);
+
+// Host allocator: realloc semantics; size 0 frees. NULL on failure.
+typedef void *tgc_alloc_fn(void *user, void *ptr, size_t old_bytes, size_t new_bytes);
+
+// A field left 0 takes its default.
+typedef struct tgc_context_options {
+	size_t struct_size;      // sizeof(tgc_context_options)
+	const char *device;      // "cpu", "interp"; NULL: TGC_DEVICE, else the best one found
+	int threads;             // 0: TGC_THREADS, else the processors this process may use
+	uint64_t seed;           // of the random generator
+	tgc_log_fn *log;         // NULL: standard error, and only what TGC_DEBUG asks for
+	void *log_user;
+	tgc_alloc_fn *alloc;     // NULL: malloc
+	void *alloc_user;
+	size_t memory_limit_bytes; // device memory this context may hold; 0: what the machine has
+} tgc_context_options;
+
+// A new context. `options` may be NULL.
+// Errors: never NULL; a context that could not start holds an error, which every action on it returns.
+// Owner:  the caller; tgc_context_free.
+TGC_API tgc_context *tgc_context_new(const tgc_context_options *options);
+// Frees the context and every tensor in it, and sets *ctx to NULL. NULL and pointer to NULL are allowed.
+TGC_API void tgc_context_free(tgc_context **ctx);
+
+// The device in use ("cpu", "interp"), and why it was chosen; never NULL.
+TGC_API const char *tgc_device_name(const tgc_context *ctx);
+TGC_API const char *tgc_device_reason(const tgc_context *ctx);
+
+// Tensors made between begin and end belong to that scope and die with it; scopes nest. A context
+// starts with one outermost scope. tgc_scope_end without begin is an ARG error.
+TGC_API void tgc_scope_begin(tgc_context *ctx);
+TGC_API void tgc_scope_end(tgc_context *ctx);
+
+// Names what is recorded until the matching pop: "layer1" inside "resnet" reads "resnet.layer1" in errors
+// and listings. Names never influence what is compiled. The text is copied.
+TGC_API void tgc_name_push(tgc_context *ctx, const char *name);
+TGC_API void tgc_name_pop(tgc_context *ctx);
+
+// Starts the random generator anew.
+TGC_API void tgc_seed(tgc_context *ctx, uint64_t seed);
+
+// The first error since the last clear: its code, and one line that names the operation, the argument,
+// both values and the call site. TGC_OK and "" if there is none. Owner: the context, until the next call.
+TGC_API tgc_status tgc_error_status(const tgc_context *ctx);
+TGC_API const char *tgc_error_message(const tgc_context *ctx);
+// Prints the first error to standard error; nothing if there is none.
+TGC_API void tgc_print_error(const tgc_context *ctx);
+// Forgets the error. Tensors in error stay in error.
+TGC_API void tgc_clear_error(tgc_context *ctx);
+
+// Counters since the context started, for tests and tuning.
+typedef struct tgc_stats {
+	uint64_t nodes_live;         // interned values alive
+	uint64_t handles_live;       // tensors alive
+	uint64_t plans_built;        // programs that went through the scheduler
+	uint64_t plans_found;        // programs found by structure
+	uint64_t kernels_compiled;   // kernels that went through a compiler
+	uint64_t kernels_reused;     // kernels found compiled
+	uint64_t launches;           // kernel launches
+	uint64_t device_bytes;       // device memory held
+	uint64_t device_bytes_peak;
+	uint64_t host_ns_build;      // host time in linearising, looking up and binding, without kernels
+	uint64_t promoted_literals;  // literals that became late scalars
+} tgc_stats;
+TGC_API tgc_stats tgc_get_stats(const tgc_context *ctx);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,65 @@
+// Actions: gradients, realizing values, reading them, programs.
+// In:  lazy tensors. Out: bytes on the host, or an error.
+// Not here: recording operations (ops.h).
+#ifndef TGC_RUN_H
+#define TGC_RUN_H
+
+#include <tgc/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Gradients of a scalar with respect to `count` tensors, as tensors: a graph transform, nothing runs.
+// A tensor the loss does not depend on gets zeros.
+// Errors: GRAD if loss is no floating-point scalar, if an operand of it was rebound by tgc_assign since, or
+//         if an operation on the way has no gradient. grads[i] is then in error.
+// Owner:  the results belong to the current scope.
+TGC_API tgc_status tgc_grad(tgc_tensor *loss, int count, tgc_tensor *const *wrt, tgc_tensor **grads);
+
+// Computes the given tensors and every pending assignment of their context, in one plan.
+// Errors: those of the arguments, INDEX and MEMORY at run time, COMPILE. Nothing is stored on error.
+TGC_API tgc_status tgc_realize_n(int count, tgc_tensor *const *tensors);
+#ifdef __cplusplus
+#define tgc_realize(...) tgc_realize_list({__VA_ARGS__})
+#else
+#define tgc_realize(...)                                                                                     \
+	tgc_realize_n((int)(sizeof((tgc_tensor *[]){__VA_ARGS__}) / sizeof(tgc_tensor *)),                   \
+	              (tgc_tensor *[]){__VA_ARGS__})
+#endif
+// Stores pending assignments; nothing else.
+TGC_API tgc_status tgc_flush(tgc_context *ctx);
+
+// Realizes t if need be and copies it to `data`, row-major. Errors: ARG if bytes is not its exact size.
+TGC_API tgc_status tgc_read(tgc_tensor *t, void *data, size_t bytes);
+// The value of a one-element tensor. NaN on error.
+TGC_API double tgc_item(tgc_tensor *t);
+// Asks for a one-element tensor's value with the next realize instead of forcing one now; read it with
+// tgc_later_get after that. Owner: the current scope.
+typedef struct tgc_later tgc_later;
+TGC_API tgc_later *tgc_item_later(tgc_tensor *t);
+TGC_API double tgc_later_get(tgc_later *l);
+
+// A plan held by hand: reruns without building the graph. `inputs` are tgc_input tensors, `outputs`
+// anything computed from them, from variables and late scalars; assignments pending now become part of it.
+// Owner: the caller; tgc_program_free.
+TGC_API tgc_program *tgc_compile(tgc_context *ctx, int inputs_count, tgc_tensor *const *inputs,
+                                 int outputs_count, tgc_tensor *const *outputs);
+// Runs with one host buffer per input and output, row-major, exact sizes in bytes.
+TGC_API tgc_status tgc_program_run(tgc_program *p, const void *const *inputs, void *const *outputs);
+TGC_API void tgc_program_free(tgc_program **p);
+// The plan and its kernels as text. Owner: the caller, free().
+TGC_API char *tgc_program_text(const tgc_program *p);
+// Writes PREFIX.o and PREFIX.h: the program as one object that needs neither tgc nor LLVM. Values of
+// variables at this moment are written into it as constants. Function name: `symbol`.
+// Errors: IO; ARG if the program assigns variables; NODEVICE off the cpu.
+TGC_API tgc_status tgc_program_export(tgc_program *p, const char *prefix, const char *symbol);
+
+#ifdef __cplusplus
+}
+static inline tgc_status tgc_realize_list(std::initializer_list<tgc_tensor *> list)
+{
+	return tgc_realize_n((int)list.size(), list.begin());
+}
+#endif
+#endif

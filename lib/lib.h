@@ -1,0 +1,397 @@
+// Private header of floor 1: arenas, the operation table, nodes, contexts, programs, plans.
+// Sectioned by .c file, so that it is the index of the folder.
+// Not here: devices, files, threads (runtime/), kernels (codegen/).
+#ifndef TG_LIB_H
+#define TG_LIB_H
+
+#include <tgc/ops.h>
+#include <tgc/run.h>
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TG_COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
+
+// ---- arena.c: memory freed at once ------------------------------------------------------------------------
+// Out of memory is an ordinary error: arena_alloc returns NULL and sets `failed`, which stays set; code that
+// builds much in an arena checks `failed` once at its end. Memory is zeroed, 16-byte aligned.
+struct arena {
+	struct arena_block *head;
+	const struct host_alloc *host;
+	bool failed;
+};
+struct host_alloc { // NULL pointers mean malloc
+	tgc_alloc_fn *fn;
+	void *user;
+};
+void *host_realloc(const struct host_alloc *h, void *p, size_t old_bytes, size_t new_bytes);
+void arena_init(struct arena *a, const struct host_alloc *h);
+void *arena_alloc(struct arena *a, size_t bytes);
+void *arena_dup(struct arena *a, const void *p, size_t bytes);
+char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void arena_free(struct arena *a); // leaves it empty and usable
+#define ARENA_NEW(a, type) ((type *)arena_alloc(a, sizeof(type)))
+#define ARENA_ARRAY(a, type, n) ((type *)arena_alloc(a, sizeof(type) * (size_t)(n)))
+
+// A growing text, in malloc'ed memory. text_take hands the string to the caller.
+struct text {
+	char *p;
+	size_t n, cap;
+	bool failed;
+};
+void text_add(struct text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+char *text_take(struct text *t);
+
+// ---- optable.c: the operation table -----------------------------------------------------------------------
+enum op {
+#define TG_UNARY(ID, ...) OP_##ID,
+#define TG_BINARY(ID, ...) OP_##ID,
+#define TG_COMPARE(ID, ...) OP_##ID,
+#define TG_OTHER(ID, ...) OP_##ID,
+#include "ops.def"
+	OP_COUNT
+};
+enum op_class {
+	CLASS_SOURCE,
+	CLASS_UNARY,
+	CLASS_BINARY,
+	CLASS_COMPARE,
+	CLASS_TERNARY,
+	CLASS_MOVE,
+	CLASS_REDUCE,
+	CLASS_CONTRACT,
+	CLASS_INDEX,
+	CLASS_KERNEL,
+};
+struct op_info {
+	const char *name;
+	enum op_class cls;
+	char types;                             // 'F', 'N', 'I', 'A'; 'A' where the table says nothing
+	const char *llvm_f, *llvm_i, *llvm_u, *c; // "" where the table says nothing
+	double lo, hi;                          // sample interval
+	bool differentiable;
+};
+extern const struct op_info op_info[OP_COUNT];
+int op_find(const char *name); // -1 if there is none
+bool op_is_elementwise(int op); // unary, cast, binary, compare, fma, select
+bool type_is_float(tgc_type t);
+bool type_is_int(tgc_type t);    // integers; bool is none
+bool type_is_signed(tgc_type t); // signed integers and floats
+bool op_allows(int op, tgc_type t);
+
+// Numbers as 64 bits: floats as the f64 of their value, integers and bool as int64_t (u64: its bits).
+union number {
+	double f;
+	int64_t i;
+};
+union number number_round(tgc_type t, union number v); // to the nearest value of t / wrapped to t
+union number number_from_double(tgc_type t, double v); // saturating, NaN -> 0, for integer types
+bool op_fold(int op, tgc_type t, const union number *src, union number *out); // false: not foldable
+
+// ---- node.c: interned values ------------------------------------------------------------------------------
+struct dim {
+	int64_t n;
+	int64_t sym; // 0: none; equal symbols are equal sizes. In keys.
+};
+
+struct tgc_context;
+struct kernel;
+struct buffer; // device memory, reference-counted; owned by the runtime
+
+// A value. Never written after it was interned, except refs, buf, mark, slot and the stale bit.
+struct node {
+	struct node *next; // intern chain
+	struct node *dead; // release list
+	uint64_t hash;
+	int32_t refs;
+	uint8_t op, type, rank, flags;
+	uint16_t nsrc, nattr;
+	uint32_t mark; // epoch of the last walk that met it
+	int32_t slot;  // its number in that walk
+	struct buffer *buf; // its value, once realized; NULL before. Row-major.
+	struct node **src;
+	struct dim *dims;
+	int64_t *attr;
+};
+enum {
+	NODE_STALE = 1,    // a read of a variable whose home was overwritten since
+	NODE_INTERNED = 2,
+};
+
+struct node *node_new(struct tgc_context *c, int op, tgc_type type, int rank, const struct dim *dims, int nsrc,
+                      struct node *const *src, int nattr, const int64_t *attr);
+// ^ interns; the result carries one reference for the caller, sources are referenced, not taken.
+//   NULL when out of memory (the context then holds MEMORY).
+struct node *node_ref(struct node *n);
+void node_unref(struct tgc_context *c, struct node *n); // iterative; NULL allowed
+int64_t node_elems(const struct node *n);
+
+// Axis record of a contraction: CONTRACT's attr is an array of these, 8 words each.
+// The element at output index o of a CONTRACT is the sum over all tap and contracted indices of a * b, where
+// on a window axis the index into a is p = o * stride + t * dil_b - pad, used as p / dil_a; a tap with p < 0,
+// p > (A - 1) * dil_a, or p not divisible by dil_a contributes nothing. dil_b may be negative.
+enum role { ROLE_BATCH, ROLE_LEFT, ROLE_RIGHT, ROLE_CONTRACTED, ROLE_WINDOW };
+struct tg_caxis {
+	int64_t role;
+	int64_t a, b, o; // axis of each operand and of the result; -1: not there
+	int64_t stride, pad, dil_a, dil_b; // WINDOW only, else 1, 0, 1, 1
+};
+_Static_assert(sizeof(struct tg_caxis) == 64, "eight words an axis");
+
+// ---- build.c: smart constructors on nodes (fold, simplify); used by ops.c, compose.c and autograd.c -------
+// All take borrowed sources and return a new reference; NULL source or out of memory gives NULL. They trust
+// their arguments: ops.c checks at the public door.
+struct node *build_const(struct tgc_context *c, tgc_type t, union number v);             // rank 0
+struct node *build_full(struct tgc_context *c, tgc_type t, int rank, const struct dim *d, union number v);
+struct node *build_unary(struct tgc_context *c, int op, struct node *x);
+struct node *build_cast(struct tgc_context *c, struct node *x, tgc_type t);
+struct node *build_bitcast(struct tgc_context *c, struct node *x, tgc_type t);
+struct node *build_binary(struct tgc_context *c, int op, struct node *x, struct node *y); // equal shapes
+struct node *build_select(struct tgc_context *c, struct node *cond, struct node *x, struct node *y);
+struct node *build_fma(struct tgc_context *c, struct node *x, struct node *y, struct node *z);
+struct node *build_reshape(struct tgc_context *c, struct node *x, int rank, const struct dim *d);
+struct node *build_permute(struct tgc_context *c, struct node *x, const int *order);
+struct node *build_expand(struct tgc_context *c, struct node *x, const struct dim *d);    // same rank
+struct node *build_pad(struct tgc_context *c, struct node *x, const int64_t *lo, const int64_t *hi,
+                       const int64_t *interior, struct node *fill);                   // interior may be NULL
+struct node *build_slice(struct tgc_context *c, struct node *x, const int64_t *start, const int64_t *step,
+                         const struct dim *d);
+struct node *build_flip(struct tgc_context *c, struct node *x, uint32_t axes_mask);
+struct node *build_concat(struct tgc_context *c, int n, struct node *const *xs, int axis);
+struct node *build_window(struct tgc_context *c, struct node *x, int axis, int64_t size, int64_t stride,
+                          int64_t dilation);
+struct node *build_fold(struct tgc_context *c, struct node *x, int axis, int64_t n, int64_t stride,
+                        int64_t dilation);
+struct node *build_reduce(struct tgc_context *c, int op, struct node *x, uint32_t axes_mask); // keeps size-1 axes
+struct node *build_contract(struct tgc_context *c, struct node *a, struct node *b, int naxes,
+                            const struct tg_caxis *ax, int orank, const struct dim *odims);
+struct node *build_gather(struct tgc_context *c, struct node *x, struct node *index, int axis);
+struct node *build_scatter(struct tgc_context *c, struct node *base, struct node *index, struct node *upd, int axis,
+                           int mode);
+struct node *build_check(struct tgc_context *c, struct node *x, struct node *cond);
+struct node *build_iota(struct tgc_context *c, tgc_type t, int rank, const struct dim *d, int axis);
+struct node *build_random(struct tgc_context *c, int rank, const struct dim *d, struct node *seed,
+                          struct node *counter);                                       // u32
+// x broadcast to d by reshape and expand.
+struct node *build_broadcast(struct tgc_context *c, struct node *x, int rank, const struct dim *d);
+
+// ---- context.c: contexts, scopes, handles, errors ---------------------------------------------------------
+struct variable { // state with identity; shared by its handle and its nodes
+	int64_t id;
+	int64_t version;
+	struct node *home;    // leaf VARIABLE node of the current stored version
+	struct buffer *buf;   // its memory for life; NULL until first stored
+	struct node *initial; // pending initialiser; NULL once stored
+	tgc_tensor *handle;   // handle->node != home: an assignment is pending
+	struct variable *next, **prev;
+	const void *assign_site;
+};
+
+struct tgc_tensor {
+	struct tgc_context *ctx;
+	struct node *node;      // NULL: in error
+	struct variable *var;   // a variable's handle
+	int64_t scalar_id;      // a late scalar's handle: its identity, else 0
+	const void *site;       // return address of the outermost public call
+	const char *scope_name; // interned, "" if none
+	tgc_tensor *next, **prev; // list of the scope
+};
+
+// What floor 1 asks of the runtime; the runtime fills it in tgc_context_new. Every pointer is set.
+struct backend {
+	tgc_status (*realize)(struct tgc_context *c, int n, tgc_tensor *const *tensors); // and pending assignments
+	tgc_status (*read)(struct tgc_context *c, struct node *n, void *data, size_t bytes); // n realized
+	struct buffer *(*upload)(struct tgc_context *c, const void *data, size_t bytes); // NULL: MEMORY recorded
+	void (*buffer_unref)(struct buffer *b);
+	void (*close)(struct tgc_context *c); // everything the runtime holds for this context
+};
+
+struct tgc_context {
+	struct host_alloc host;
+	struct backend backend;
+	void *rt; // the runtime's part (runtime.h)
+	struct node **table; // intern table
+	size_t table_cap, table_used;
+	uint32_t epoch;
+	int64_t next_id; // of variables, data, scalars, symbols
+	struct scope *scope;
+	struct tgc_tensor *free_handles;
+	struct variable *variables;
+	int64_t assigns_pending;
+	uint64_t seed;
+	uint64_t counter; // random blocks handed out
+	struct node *seed_node;
+	struct names *names; // interned scope names
+	const char *name;    // current scope name
+	int depth;           // of public calls: provenance is the outermost one
+	const void *site;
+	tgc_status status;
+	char *message;
+	tgc_log_fn *log;
+	void *log_user;
+	uint32_t debug; // TGC_DEBUG letters, bit (letter - 'a')
+	tgc_stats stats;
+	bool fast_math;
+};
+
+
+// Records the first error; formats "op: text"; returns `status`.
+tgc_status context_fail(struct tgc_context *c, tgc_status status, const char *op, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+void context_log(struct tgc_context *c, char letter, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+// A handle in the current scope; takes the reference on n. n NULL: a tensor in error. Never NULL.
+tgc_tensor *handle_new(struct tgc_context *c, struct node *n);
+tgc_tensor *handle_error(struct tgc_context *c); // c may be NULL: the static one
+#define CTX(t) ((t)->ctx)
+
+// Public entry: remembers the outermost call's return address. Use at the top of each public function that
+// records, with LEAVE before each return (or wrap the body: see ops.c).
+#define ENTER(c) ((c)->depth++ == 0 ? (void)((c)->site = __builtin_return_address(0)) : (void)0)
+#define LEAVE(c) ((void)(c)->depth--)
+
+// ---- autograd.c -------------------------------------------------------------------------------------------
+// Appends gradient nodes; out[i] is a new reference. Zeros where loss does not depend on wrt[i].
+tgc_status autograd_build(struct tgc_context *c, struct node *loss, int n, struct node *const *wrt,
+                          struct node **out);
+
+// ---- prog.c: the linearised program: what is looked up, scheduled and saved ---------------------------------
+enum leaf_class {
+	LEAF_VARIABLE, // memory with a home
+	LEAF_DATA,     // a realized or uploaded value
+	LEAF_INPUT,    // bound at each run of a tgc_program
+	LEAF_SCALAR,   // one slot of the parameter block
+};
+struct pnode {
+	uint8_t op, type, rank, pad;
+	uint16_t nsrc, nattr;
+	int32_t leaf; // index into leaves for VARIABLE, DATA, SCALAR and promoted CONST; else -1
+	int32_t *src; // smaller numbers than its own: the array is in topological order
+	struct dim *dims;
+	int64_t *attr; // CONST: the number's bits; VARIABLE, DATA, SCALAR: none here
+};
+struct pleaf {
+	uint8_t cls, type;
+	int32_t node;     // the pnode
+	int64_t elems;    // 1 for scalars
+};
+struct pout {
+	int32_t node;   // the pnode
+	int32_t assign; // leaf (LEAF_VARIABLE) that it is stored to, or -1: a buffer of its own
+};
+struct prog {
+	struct arena *arena;
+	struct pnode *nodes;
+	int n, cap;
+	struct pleaf *leaves;
+	int nleaves;
+	struct pout *outs;
+	int nouts;
+};
+int prog_add(struct prog *p, int op, tgc_type type, int rank, const struct dim *dims, int nsrc,
+             const int32_t *src, int nattr, const int64_t *attr); // returns the number; -1 out of memory
+int64_t prog_elems(const struct prog *p, int node);
+void prog_print(const struct prog *p, struct text *t);
+char *prog_verify(const struct prog *p); // NULL if sound, else what is wrong (malloc'ed)
+// Passes: each a file pass_*.c, program to program, in place (they may append and redirect; prog_compact
+// drops what no output needs and restores topological order).
+void prog_compact(struct prog *p);
+void pass_argmax(struct prog *p); // argmax as max, compare, iota, min
+void pass_widen(struct prog *p);  // 16-bit chains in f32, one rounding at their end
+void pass_fma(struct prog *p);    // mul + add as fma where the product has one use
+
+// ---- linear.c: graph to program, with its key -----------------------------------------------------------------
+// Literals' values are kept apart from the skeleton, so that a literal seen with a third value at one place
+// can become a late scalar.
+struct linear {
+	struct prog prog;
+	struct node **leaf_nodes; // by leaf number (borrowed); NULL for promoted literals
+	union number *leaf_values; // of LEAF_SCALAR leaves
+	struct node **out_nodes;
+	uint32_t *key; // the skeleton: 32-bit words, no pointers, ids, names or scalar values
+	size_t key_words;
+	int nconsts;
+	int32_t *const_nodes; // pnode of each literal, in order of appearance
+	union number *consts;
+	uint64_t hash; // of the skeleton
+};
+
+// ---- schedule.c, group.c, layout.c, memory.c: program to plan -------------------------------------------------
+struct target { // checked-in record; runtime chooses one, tests may name one
+	const char *name;       // "x86-64-v4", "x86-64-v3", "x86-64"
+	const char *features;   // LLVM feature string; NULL: the host's own (jit only)
+	int vector_bytes;       // 64, 32, 16
+	int vector_regs;        // 32 or 16
+	int fma_ports;
+	int64_t l1_bytes, l2_bytes, l3_bytes;
+	double bandwidth;       // bytes/ns, one thread
+	double flops;           // f32 flop/ns, one thread
+	double launch_ns;       // cost of one kernel
+};
+
+enum buffer_class {
+	BUF_LEAF,   // memory of leaf `index`
+	BUF_OUT,    // memory of output `index`
+	BUF_ARENA,  // at `offset_bytes` in the arena
+	BUF_FLAGS,  // one i32 an error site
+};
+struct pbuf {
+	uint8_t cls, type, rank;
+	int32_t index;
+	int32_t node;         // the pnode it holds, -1 for FLAGS
+	int64_t offset_bytes, bytes;
+	struct dim *dims;
+	int64_t *strides;     // in elements: the physical order. Leaves and outputs are row-major.
+	int32_t first, last;  // steps that write it first and read it last
+};
+enum group_kind { GROUP_MAP, GROUP_REDUCE, GROUP_CONTRACT, GROUP_SCATTER, GROUP_SEGMENTED };
+// One kernel: computes and stores `roots`; every other node it needs that is not in a buffer is computed
+// inside. lower.c pulls values from the roots back to buffers and leaves.
+struct group {
+	uint8_t kind;
+	int nroots;
+	int32_t *roots;     // pnodes, each stored to bufs[i]
+	int32_t *root_bufs; // plan buffers
+	int main;           // the reduction, contraction or scatter that shapes the loops; -1 for MAP
+	int64_t split;      // > 1: chunks of main's reduced range that are reduced by phases
+	int nsegs;          // SEGMENTED: segments; roots are then nsegs groups of equal length, segment-major
+	const char *why;    // why nothing more was fused, for listings
+};
+enum step_kind { STEP_KERNEL, STEP_COPY };
+struct pstep {
+	uint8_t kind;
+	int32_t group;       // KERNEL
+	int32_t src, dst;    // COPY: plan buffers
+	int nargs;           // KERNEL: filled from the lowered kernel's parameters
+	int32_t *args;       // plan buffers, kernel parameter order; SEGMENTED: nsegs entries a parameter
+	int nscalars;
+	int32_t *scalars;    // leaves of class LEAF_SCALAR, kernel order
+	int32_t kernel;      // index into plan->kernels
+};
+struct plan {
+	struct arena arena; // owns everything here
+	struct prog prog;   // after the passes
+	struct pbuf *bufs;
+	int nbufs;
+	struct group *groups;
+	int ngroups;
+	struct pstep *steps;
+	int nsteps;
+	int32_t *node_buf;  // plan buffer of each pnode, -1: not materialised
+	int32_t nflags;     // error sites (gather, scatter, check)
+	int32_t *flag_nodes; // pnode of each error site
+	int64_t arena_bytes, peak_bytes, lower_bound_bytes;
+	struct kernel **kernels; // set by the runtime after lowering; owned by it
+	int nkernels;
+};
+// Schedules: passes, groups, layouts, memory. `l` is not kept. NULL: out of memory or an internal error,
+// recorded in c. plan->arena owns the result; plan_free frees it.
+struct plan *schedule_build(struct tgc_context *c, const struct linear *l, const struct target *t);
+void plan_free(struct plan *p);
+void plan_print(const struct plan *p, struct text *t);
+char *plan_verify(const struct plan *p); // NULL if sound, else what is wrong (malloc'ed)
+struct plan *plan_parse(struct tgc_context *c, const char *text, char **error);
+void plan_place(struct plan *p); // memory.c: liveness, offsets, in-place reuse; after args are known
+
+#endif
