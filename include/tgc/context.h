@@ -61,6 +61,11 @@ TGC_API tgc_status tgc_error_status(const tgc_context *ctx);
 TGC_API const char *tgc_error_message(const tgc_context *ctx);
 // Prints the first error to standard error; nothing if there is none.
 TGC_API void tgc_print_error(const tgc_context *ctx);
+// Records an error as tgc's own operations do (the first one is kept) and returns `status`; for libraries
+// built on tgc. `operation` names the failing call.
+TGC_API tgc_status tgc_fail(tgc_context *ctx, tgc_status status, const char *operation, const char *message);
+// A tensor in error, for functions that return one. ctx may be NULL.
+TGC_API tgc_tensor *tgc_error_tensor(tgc_context *ctx);
 // Forgets the error. Tensors in error stay in error.
 TGC_API void tgc_clear_error(tgc_context *ctx);
 
