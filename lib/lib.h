@@ -88,7 +88,11 @@ union number {
 };
 union number number_round(tgc_type t, union number v); // to the nearest value of t / wrapped to t
 union number number_from_double(tgc_type t, double v); // saturating, NaN -> 0, for integer types
-bool op_fold(int op, tgc_type t, const union number *src, union number *out); // false: not foldable
+union number number_cast(tgc_type from, tgc_type to, union number v);
+bool number_equal(union number a, union number b); // bit for bit
+// Meaning of `op` on operands of type t (select: of its second and third). false: not foldable, because the
+// device may round differently. Not for casts: number_cast.
+bool op_fold(int op, tgc_type t, const union number *src, union number *out);
 
 // ---- node.c: interned values ------------------------------------------------------------------------------
 struct dim {
@@ -101,6 +105,8 @@ struct kernel;
 struct buffer; // device memory, reference-counted; owned by the runtime
 
 // A value. Never written after it was interned, except refs, buf, mark, slot and the stale bit.
+// attr of the sources: VARIABLE {id, version, struct variable *}; DATA {id, 0} or, for a tgc_input, {id, 1};
+// SCALAR {id, version, the value's bits (union number)}; CONST {the value's bits}.
 struct node {
 	struct node *next; // intern chain
 	struct node *dead; // release list
@@ -110,7 +116,7 @@ struct node {
 	uint16_t nsrc, nattr;
 	uint32_t mark; // epoch of the last walk that met it
 	int32_t slot;  // its number in that walk
-	struct buffer *buf; // its value, once realized; NULL before. Row-major.
+	struct buffer *buf; // its value, once realized; NULL before. Row-major. One reference, given back at death
 	struct node **src;
 	struct dim *dims;
 	int64_t *attr;
@@ -127,6 +133,15 @@ struct node *node_new(struct tgc_context *c, int op, tgc_type type, int rank, co
 struct node *node_ref(struct node *n);
 void node_unref(struct tgc_context *c, struct node *n); // iterative; NULL allowed
 int64_t node_elems(const struct node *n);
+bool node_same_shape(const struct node *a, const struct node *b); // sizes and symbols
+bool node_is_full(const struct node *n, union number *v);         // every element the same literal
+int64_t node_new_id(struct tgc_context *c);
+// The variable that a VARIABLE node reads; it lives as long as the node.
+#define node_variable(n) ((struct variable *)(uintptr_t)(n)->attr[2])
+static inline union number node_scalar_value(const struct node *n) // of a SCALAR
+{
+	return (union number){.i = n->attr[2]};
+}
 
 // Axis record of a contraction: CONTRACT's attr is an array of these, 8 words each.
 // The element at output index o of a CONTRACT is the sum over all tap and contracted indices of a * b, where
@@ -177,15 +192,23 @@ struct node *build_random(struct tgc_context *c, int rank, const struct dim *d, 
 // x broadcast to d by reshape and expand.
 struct node *build_broadcast(struct tgc_context *c, struct node *x, int rank, const struct dim *d);
 
-// ---- context.c: contexts, scopes, handles, errors ---------------------------------------------------------
-struct variable { // state with identity; shared by its handle and its nodes
+// Like node_new, but an empty value is always a broadcast zero, whatever it is computed from.
+struct node *build_node(struct tgc_context *c, int op, tgc_type type, int rank, const struct dim *dims, int nsrc,
+                        struct node *const *src, int nattr, const int64_t *attr);
+// RMAX whose gradient goes to the first maximum instead of being shared (attr: mask, 1).
+struct node *build_max_first(struct tgc_context *c, struct node *x, uint32_t axes_mask);
+
+// ---- context.c, handle.c, variable.c: contexts, scopes, handles, state, errors ------------------------------
+// State with identity; lives while its handle or any VARIABLE node of it lives.
+struct variable {
+	int32_t refs; // its VARIABLE nodes, and one for the handle
 	int64_t id;
 	int64_t version;
-	struct node *home;    // leaf VARIABLE node of the current stored version
+	struct node *home;    // leaf VARIABLE node of the current stored version; NULL once the handle is gone
 	struct buffer *buf;   // its memory for life; NULL until first stored
 	struct node *initial; // pending initialiser; NULL once stored
-	tgc_tensor *handle;   // handle->node != home: an assignment is pending
-	struct variable *next, **prev;
+	tgc_tensor *handle;   // handle->node != home: an assignment is pending; NULL: released
+	struct variable *next, **prev; // of the context, while it has a handle
 	const void *assign_site;
 };
 
@@ -206,7 +229,10 @@ struct backend {
 	struct buffer *(*upload)(struct tgc_context *c, const void *data, size_t bytes); // NULL: MEMORY recorded
 	void (*buffer_unref)(struct buffer *b);
 	void (*close)(struct tgc_context *c); // everything the runtime holds for this context
+	void (*site_text)(const void *site, char *text, size_t bytes); // "file.c:12" of an address; may be NULL
 };
+
+enum { NODE_CLASSES = 16, NODE_CLASS_BYTES = 32 };
 
 struct tgc_context {
 	struct host_alloc host;
@@ -216,19 +242,24 @@ struct tgc_context {
 	size_t table_cap, table_used;
 	uint32_t epoch;
 	int64_t next_id; // of variables, data, scalars, symbols
+	struct arena slabs;              // of nodes and handles
+	void *free_nodes[NODE_CLASSES];  // by size
 	struct scope *scope;
+	struct tgc_tensor *kept;         // handles bound to no scope
 	struct tgc_tensor *free_handles;
+	struct tgc_tensor error;         // the handle of every tensor in error
 	struct variable *variables;
 	int64_t assigns_pending;
 	uint64_t seed;
 	uint64_t counter; // random blocks handed out
 	struct node *seed_node;
-	struct names *names; // interned scope names
+	struct names *names; // interned scope names, symbols of axes
 	const char *name;    // current scope name
 	int depth;           // of public calls: provenance is the outermost one
 	const void *site;
 	tgc_status status;
-	char *message;
+	char *message;       // long; else in message_short
+	char message_short[256];
 	tgc_log_fn *log;
 	void *log_user;
 	uint32_t debug; // TGC_DEBUG letters, bit (letter - 'a')
@@ -236,20 +267,93 @@ struct tgc_context {
 	bool fast_math;
 };
 
+// tgc_context_new is context_create, then the runtime; NULL: out of memory. tgc_context_free is context_clear
+// (drops every value, so that buffers go back while the runtime is there), backend.close, context_destroy.
+struct tgc_context *context_create(const tgc_context_options *options);
+void context_clear(struct tgc_context *c);
+void context_destroy(struct tgc_context *c);
 
-// Records the first error; formats "op: text"; returns `status`.
+// Records the first error; formats "op: text (scope name, call site)"; returns `status`.
 tgc_status context_fail(struct tgc_context *c, tgc_status status, const char *op, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+// The status of an action whose argument is in error: the recorded one, else ARG.
+tgc_status context_operand_error(struct tgc_context *c, const char *op, const char *argument);
+// One line, if TGC_DEBUG has the letter or the program gave a log function.
 void context_log(struct tgc_context *c, char letter, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void context_site_text(const struct tgc_context *c, const void *site, char *text, size_t bytes);
 // A handle in the current scope; takes the reference on n. n NULL: a tensor in error. Never NULL.
 tgc_tensor *handle_new(struct tgc_context *c, struct node *n);
 tgc_tensor *handle_error(struct tgc_context *c); // c may be NULL: the static one
 #define CTX(t) ((t)->ctx)
+void handle_rebind(tgc_tensor *t, struct node *n); // takes the reference on n
+// Zeroed memory that dies with the current scope; `drop` (may be NULL) is called before. NULL: out of memory.
+void *scope_item(struct tgc_context *c, size_t bytes, void (*drop)(struct tgc_context *c, void *item));
+
+// A node of class SCALAR. id 0: a new one. Takes no reference; returns one.
+struct node *scalar_node(struct tgc_context *c, tgc_type t, int64_t id, int64_t version, union number v);
+bool variable_is_pending(const struct variable *v); // an assignment waits to be stored
+// Storing, for the runtime: make the leaf of the next version first (it may fail: NULL), store, then switch
+// over: the old home becomes stale, the handle reads the new one. Takes the reference on `next`.
+struct node *variable_next(struct tgc_context *c, struct variable *v);
+void variable_stored(struct tgc_context *c, struct variable *v, struct node *next);
 
 // Public entry: remembers the outermost call's return address. Use at the top of each public function that
 // records, with LEAVE before each return (or wrap the body: see ops.c).
 #define ENTER(c) ((c)->depth++ == 0 ? (void)((c)->site = __builtin_return_address(0)) : (void)0)
 #define LEAVE(c) ((void)(c)->depth--)
+
+// ---- door.c: what every public function does first and last ------------------------------------------------
+// Public functions are thin: door_open checks the operands (NULL, in error, another context) and remembers the
+// call site, the body checks shapes and types and builds, door_close makes the handle or the error.
+struct door {
+	struct tgc_context *c; // NULL: there is none
+	const char *op;
+	bool ok;
+};
+#define DOOR_SITE __builtin_return_address(0)
+// names: of the operands, separated by commas.
+struct door door_open(const char *op, const void *site, const char *names, int n, tgc_tensor *const *x);
+struct door door_open_context(const char *op, const void *site, struct tgc_context *c);
+tgc_tensor *door_close(struct door *d, struct node *result); // takes the reference; NULL: in error
+bool door_fail(struct door *d, tgc_status s, const char *fmt, ...) __attribute__((format(printf, 3, 4))); // false
+bool door_type(struct door *d, const char *name, tgc_type t, char set); // set: as op_info.types
+bool door_same_type(struct door *d, const struct node *x, const struct node *y);
+bool door_shape(struct door *d, tgc_type t, int rank, const int64_t *dims); // rank, sizes, overflow
+bool door_dims(struct door *d, tgc_type t, int rank, const struct dim *dims);
+bool door_axis(struct door *d, int rank, int axis, int *out); // from the end if negative
+bool door_axes(struct door *d, int rank, tgc_axes axes, uint32_t *mask);
+// Broadcasts the shapes of n nodes; an error names the first pair that does not fit.
+bool door_broadcast(struct door *d, int n, struct node *const *x, int *rank, struct dim *dims);
+// A plain number of type t; false if t cannot hold it.
+bool door_number(struct door *d, tgc_arg a, tgc_type t, union number *out);
+struct shape_text {
+	char s[192];
+};
+struct shape_text shape_text(int rank, const struct dim *d); // "[2,3]"
+#define NODE_TEXT(n) (shape_text((n)->rank, (n)->dims).s)
+
+// ---- calc.c: expressions over nodes for composed operations -----------------------------------------------
+// Every result is held until calc_done; NULL (out of memory) passes through. Shapes broadcast.
+enum { CALC_MAX = 64 };
+struct calc {
+	struct tgc_context *c;
+	int n;
+	struct node *held[CALC_MAX];
+};
+struct node *calc_hold(struct calc *k, struct node *n); // takes the reference
+struct node *calc_num(struct calc *k, const struct node *like, double v); // rank 0, of its type
+struct node *calc_op1(struct calc *k, int op, struct node *x);
+struct node *calc_op2(struct calc *k, int op, struct node *x, struct node *y);
+struct node *calc_select(struct calc *k, struct node *cond, struct node *x, struct node *y);
+struct node *calc_cast(struct calc *k, struct node *x, tgc_type t);
+struct node *calc_reduce(struct calc *k, int op, struct node *x, uint32_t axes_mask);
+struct node *calc_mean(struct calc *k, struct node *x, uint32_t axes_mask, double correction);
+struct node *calc_drop(struct calc *k, struct node *x, uint32_t axes_mask); // axes of size 1
+struct node *calc_iota(struct calc *k, tgc_type t, int rank, int axis, struct dim n); // other axes of size 1
+struct node *calc_matmul(struct calc *k, struct node *x, struct node *w);
+struct node *calc_uniform(struct calc *k, tgc_type t, int rank, const struct dim *d); // [0, 1)
+struct node *calc_bits(struct calc *k, int rank, const struct dim *d);                // u32
+struct node *calc_done(struct calc *k, struct node *result); // a new reference; lets go of the rest
 
 // ---- autograd.c -------------------------------------------------------------------------------------------
 // Appends gradient nodes; out[i] is a new reference. Zeros where loss does not depend on wrt[i].
