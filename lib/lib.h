@@ -393,13 +393,27 @@ struct prog {
 	struct pout *outs;
 	int nouts;
 };
+// A leaf whose node is -1 is read by nothing: a variable that is only assigned, an input that is not used.
 int prog_add(struct prog *p, int op, tgc_type type, int rank, const struct dim *dims, int nsrc,
              const int32_t *src, int nattr, const int64_t *attr); // returns the number; -1 out of memory
+int prog_add1(struct prog *p, int op, tgc_type type, int x); // the shape is x's; x < 0 gives -1
+int prog_add2(struct prog *p, int op, tgc_type type, int x, int y);
+int prog_add_full(struct prog *p, tgc_type type, int rank, const struct dim *dims, union number v);
+int prog_keep(struct prog *p, const struct pnode *n, const int32_t *src); // copies a node of an older program
 int64_t prog_elems(const struct prog *p, int node);
+bool prog_const(const struct prog *p, int node, union number *v); // every element the same literal
+int32_t *prog_uses(const struct prog *p); // users of each node, outputs included; in the arena, NULL: no memory
+bool prog_reserve(struct prog *p, int n);
+bool prog_copy(struct prog *to, struct arena *a, const struct prog *from); // deep
+// prog_text.c. The text parses back; prog_parse starts at `*text`, leaves it behind the closing brace.
 void prog_print(const struct prog *p, struct text *t);
-char *prog_verify(const struct prog *p); // NULL if sound, else what is wrong (malloc'ed)
-// Passes: each a file pass_*.c, program to program, in place (they may append and redirect; prog_compact
-// drops what no output needs and restores topological order).
+bool prog_parse(struct prog *p, struct arena *a, const char **text, char **error); // *error: malloc'ed
+char *prog_verify(const struct prog *p); // prog_verify.c. NULL if sound, else what is wrong (malloc'ed)
+// Passes: each a file pass_*.c, program to program, in place. prog_rewrite hands every node to `visit`, which
+// returns the number of what stands for it in the new program, then compacts. prog_compact drops what no
+// output needs and restores topological order. Out of memory: arena->failed, the program is as it was.
+typedef int prog_visit(void *user, struct prog *to, const struct prog *from, int node, const int32_t *src);
+void prog_rewrite(struct prog *p, prog_visit *visit, void *user);
 void prog_compact(struct prog *p);
 void pass_argmax(struct prog *p); // argmax as max, compare, iota, min
 void pass_widen(struct prog *p);  // 16-bit chains in f32, one rounding at their end
@@ -420,6 +434,15 @@ struct linear {
 	union number *consts;
 	uint64_t hash; // of the skeleton
 };
+// Walks the graph from the outputs back to variables, realized values, inputs and scalars. assign[i], if there,
+// is the variable that output i is stored to. The inputs are leaves 0 .. ninputs - 1, read or not. The program
+// borrows shapes and attributes of the nodes: prog_copy it where it must outlive them.
+// Errors: HANDLE for a variable overwritten since it was read and for an input without a value; MEMORY.
+bool linear_build(struct tgc_context *c, struct linear *l, struct arena *a, int nouts, struct node *const *outs,
+                  struct variable *const *assign, int ninputs, struct node *const *inputs);
+// Turns the literals i with mask[i] into LEAF_SCALAR leaves and takes them out of consts; const_nodes and
+// consts close up. The key stays: the caller knows the mask. false: out of memory.
+bool linear_promote(struct linear *l, const uint8_t *mask);
 
 // ---- schedule.c, group.c, layout.c, memory.c: program to plan -------------------------------------------------
 struct target { // checked-in record; runtime chooses one, tests may name one
