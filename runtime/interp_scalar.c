@@ -119,6 +119,13 @@ struct fnum interp_finish(tgc_type t, double r, double b, double ulps, bool fini
 	return out;
 }
 
+// The own error of a correctly rounded operation on operands with error b. From equal operands f32 and f64
+// come out equal; sixteen bits may be kept wider, so there only an exact result is certain.
+static double own_ulps(tgc_type t, double b, bool exact)
+{
+	return b == 0 && (exact || interp_bits(t) > 16) ? 0 : 1;
+}
+
 static struct fnum unsure_at(tgc_type t, double r)
 {
 	return (struct fnum){interp_round(t, r), 0, true};
@@ -167,7 +174,7 @@ static struct fnum root(tgc_type t, struct fnum x)
 			return unsure_at(t, sqrt(x.v));
 		b = sqrt(x.v) - sqrt(x.v - x.b);
 	}
-	return interp_finish(t, sqrt(x.v), b, 1, true);
+	return interp_finish(t, sqrt(x.v), b, own_ulps(t, b, false), true);
 }
 
 static struct fnum wave(tgc_type t, struct fnum x, double (*fn)(double))
@@ -239,15 +246,24 @@ int64_t interp_unary_i(int op, tgc_type t, int64_t x)
 	}
 }
 
+static struct fnum sum(tgc_type t, struct fnum x, struct fnum y)
+{
+	double r = x.v + y.v, b = x.b + y.b;
+
+	return interp_finish(t, r, b, own_ulps(t, b, interp_round(t, r) == r), isfinite(x.v) && isfinite(y.v));
+}
+
 static struct fnum product(tgc_type t, struct fnum x, struct fnum y)
 {
-	double b = 0;
+	double b = 0, r = x.v * y.v;
+	bool exact = interp_round(t, r) == r && fma(x.v, y.v, -r) == 0;
 
 	if ((isinf(x.v) && y.b > 0 && fabs(y.v) <= y.b) || (isinf(y.v) && x.b > 0 && fabs(x.v) <= x.b))
-		return unsure_at(t, x.v * y.v);
+		return unsure_at(t, r);
 	if (isfinite(x.v) && isfinite(y.v))
 		b = fabs(x.v) * y.b + fabs(y.v) * x.b + x.b * y.b;
-	return interp_finish(t, x.v * y.v, b, 1, isfinite(x.v) && isfinite(y.v));
+	// An inexact product may be fused into a sum, which then sees more of it.
+	return interp_finish(t, r, b, exact && b == 0 ? 0 : 1, isfinite(x.v) && isfinite(y.v));
 }
 
 static struct fnum quotient(tgc_type t, struct fnum x, struct fnum y)
@@ -260,7 +276,7 @@ static struct fnum quotient(tgc_type t, struct fnum x, struct fnum y)
 		return unsure_at(t, r);
 	if (isfinite(r) && isfinite(y.v))
 		b = (x.b + fabs(r) * y.b) / (fabs(y.v) - y.b);
-	return interp_finish(t, r, b, 1, isfinite(x.v) && isfinite(y.v) && y.v != 0);
+	return interp_finish(t, r, b, own_ulps(t, b, false), isfinite(x.v) && isfinite(y.v) && y.v != 0);
 }
 
 // x - floor(x / y) * y, with the divisor's sign. An implementation may round the quotient, so a quotient
@@ -303,15 +319,14 @@ static struct fnum extremum(bool max, struct fnum x, struct fnum y)
 
 struct fnum interp_binary_f(int op, tgc_type t, struct fnum x, struct fnum y)
 {
-	bool finite = isfinite(x.v) && isfinite(y.v);
 	struct fnum r;
 
 	switch (op) {
 	case OP_ADD:
-		r = interp_finish(t, x.v + y.v, x.b + y.b, 1, finite);
+		r = sum(t, x, y);
 		break;
 	case OP_SUB:
-		r = interp_finish(t, x.v - y.v, x.b + y.b, 1, finite);
+		r = sum(t, x, (struct fnum){-y.v, y.b, y.unsure});
 		break;
 	case OP_MUL:
 		r = product(t, x, y);
@@ -418,7 +433,7 @@ struct fnum interp_fma(tgc_type t, struct fnum x, struct fnum y, struct fnum z)
 	struct fnum p = product(t, x, y), out;
 	double b = finite ? fabs(x.v) * y.b + fabs(y.v) * x.b + x.b * y.b + z.b : 0;
 
-	out = interp_finish(t, r, b, 1, finite);
+	out = interp_finish(t, r, b, own_ulps(t, b, false), finite);
 	out.unsure |= x.unsure | y.unsure | z.unsure | (!finite && p.unsure);
 	return out;
 }

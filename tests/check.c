@@ -1,0 +1,210 @@
+// What every test shares: contexts by device, comparison against the oracle.
+// In: sketches, contexts. Out: tallies and failed assertions. Not here: what is tested.
+#include "check.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static void differ(struct tally *t, const struct interp_value *want, int64_t at, double w, double g)
+{
+	if (!t->failed)
+		snprintf(t->message, sizeof t->message,
+		         "%s element %lld of %lld: want %.17g, got %.17g, bound %.3g",
+		         tgc_type_name(want->type), (long long)at, (long long)want->elems, w, g,
+		         want->f ? want->bound[at] : 0.0);
+	t->failed = true;
+}
+
+static bool same_float(struct tally *t, double w, double g, double bound, bool by_class)
+{
+	if (isnan(w) || isnan(g))
+		return isnan(w) && isnan(g);
+	if (isinf(w) || isinf(g))
+		return by_class ? isinf(w) && isinf(g) : w == g;
+	if (bound > 1e-2 * (1 + fabs(w)))
+		t->vague++;
+	return by_class || fabs(w - g) <= bound * (1 + 1e-9);
+}
+
+void tally_compare(struct tally *t, const struct interp_value *want, const void *got, bool by_class)
+{
+	for (int64_t i = 0; i < want->elems; i++) {
+		t->compared++;
+		if (want->unsure[i]) {
+			t->unsure++;
+		} else if (want->f) {
+			double g = interp_load_f(want->type, got, i);
+
+			if (!same_float(t, want->f[i], g, want->bound[i], by_class))
+				differ(t, want, i, want->f[i], g);
+		} else {
+			int64_t g = interp_load_i(want->type, got, i);
+
+			if (g != want->i[i] && !by_class)
+				differ(t, want, i, (double)want->i[i], (double)g);
+		}
+	}
+}
+
+const char *const *check_devices(int *n)
+{
+	static const char *const all[] = {"interp", "cpu"};
+	static const char *one[1];
+	const char *wanted = getenv("TGC_DEVICE");
+
+	if (wanted && *wanted) {
+		one[0] = wanted;
+		*n = 1;
+		return one;
+	}
+	*n = TG_COUNT(all);
+	return all;
+}
+
+tgc_context *check_context(const char *device, int threads)
+{
+	tgc_context_options o = {.struct_size = sizeof o, .device = device, .threads = threads, .seed = 1};
+	tgc_context *ctx = tgc_context_new(&o);
+
+	if (tgc_error_status(ctx) == TGC_ERROR_NODEVICE)
+		tgc_context_free(&ctx);
+	return ctx;
+}
+
+static void tally_status(struct tally *t, tgc_context *ctx, const char *what, int node)
+{
+	if (!t->failed)
+		snprintf(t->message, sizeof t->message, "%s of node %d: %s", what, node,
+		         tgc_error_message(ctx));
+	t->failed = true;
+}
+
+static void check_shape(struct tally *t, const struct snode *n, const tgc_tensor *got)
+{
+	tgc_shape shape = tgc_tensor_shape(got);
+
+	if (shape.rank != n->rank || memcmp(shape.dims, n->dims, sizeof *n->dims * (size_t)n->rank) != 0 ||
+	    tgc_tensor_type(got) != n->type) {
+		if (!t->failed)
+			snprintf(t->message, sizeof t->message, "%s: shape or type differs", sk_name(n->op));
+		t->failed = true;
+	}
+}
+
+static void read_outputs(const struct sketch *s, tgc_tensor *const *t, const struct oracle *o, tgc_context *ctx,
+                         struct tally *tally, bool by_class)
+{
+	for (int i = 0; i < s->nouts && !tally->failed; i++) {
+		const struct snode *n = &s->nodes[s->outs[i]];
+		size_t bytes = (size_t)sk_elems(n) * tgc_type_bytes(n->type);
+		void *got = calloc(bytes + 8, 1);
+
+		if (tgc_read(t[s->outs[i]], got, bytes))
+			tally_status(tally, ctx, "read", s->outs[i]);
+		else
+			tally_compare(tally, oracle_value(o, s->outs[i]), got, by_class);
+		free(got);
+	}
+}
+
+// An INDEX error is right exactly when the oracle raised its flag.
+static bool expect_index(const struct oracle *o, tgc_context *ctx, tgc_status status)
+{
+	bool right = (o->flag >= 0) == (status == TGC_ERROR_INDEX);
+
+	if (right && o->flag >= 0)
+		tgc_clear_error(ctx);
+	return right;
+}
+
+void check_sketch(const struct sketch *s, tgc_context *ctx, struct tally *t, bool by_class)
+{
+	tgc_tensor *built[SK_NODES], *outs[SK_OUTS];
+	struct oracle o;
+	tgc_status status;
+
+	tgc_scope_begin(ctx);
+	sk_build(s, ctx, built);
+	for (int i = 0; i < s->n; i++) {
+		if (tgc_is_error(built[i]))
+			tally_status(t, ctx, "construction", i);
+		else
+			check_shape(t, &s->nodes[i], built[i]);
+	}
+	for (int i = 0; i < s->nouts; i++)
+		outs[i] = built[s->outs[i]];
+	if (!t->failed && oracle_run(&o, s)) {
+		status = tgc_realize_n(s->nouts, outs);
+		if (!expect_index(&o, ctx, status) || (status && o.flag < 0))
+			tally_status(t, ctx, "realize", s->outs[0]);
+		else if (!status)
+			read_outputs(s, built, &o, ctx, t, by_class);
+		oracle_free(&o);
+	}
+	for (int i = 0; i < s->n; i++)
+		if (tgc_is_variable(built[i]))
+			tgc_release(built[i]);
+	tgc_scope_end(ctx);
+	tgc_clear_error(ctx);
+}
+
+void assert_sketch(const struct sketch *s, const struct tally *t, const char *where)
+{
+	if (!t->failed)
+		return;
+	print_error("%s: %s\n", where, t->message);
+	sk_print(s, stderr);
+	fail();
+}
+
+void assert_ok(tgc_context *ctx)
+{
+	if (tgc_error_status(ctx))
+		fail_msg("%s", tgc_error_message(ctx));
+}
+
+double check_item(tgc_tensor *t)
+{
+	double v = tgc_item(t);
+
+	assert_ok(tgc_tensor_context(t));
+	return v;
+}
+
+static void *read_all(tgc_tensor *t, int64_t n)
+{
+	size_t bytes = (size_t)n * tgc_type_bytes(tgc_tensor_type(t));
+	void *raw = calloc(bytes + 8, 1);
+
+	assert_non_null(raw);
+	if (tgc_read(t, raw, bytes))
+		fail_msg("%s", tgc_error_message(tgc_tensor_context(t)));
+	return raw;
+}
+
+void check_read_f32(tgc_tensor *t, float *out, int64_t n)
+{
+	void *raw = read_all(t, n);
+
+	for (int64_t i = 0; i < n; i++)
+		out[i] = (float)interp_load_f(tgc_tensor_type(t), raw, i);
+	free(raw);
+}
+
+void check_read_f64(tgc_tensor *t, double *out, int64_t n)
+{
+	void *raw = read_all(t, n);
+
+	for (int64_t i = 0; i < n; i++)
+		out[i] = interp_load_f(tgc_tensor_type(t), raw, i);
+	free(raw);
+}
+
+void check_read_i64(tgc_tensor *t, int64_t *out, int64_t n)
+{
+	void *raw = read_all(t, n);
+
+	for (int64_t i = 0; i < n; i++)
+		out[i] = interp_load_i(tgc_tensor_type(t), raw, i);
+	free(raw);
+}
