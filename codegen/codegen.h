@@ -24,7 +24,12 @@
 // res (the loop's results, visible after it). SERIAL and RED: ordinary loop-carried values. RED: combine[i]
 // names the operation (OP_ADD, OP_MUL, OP_MAX, OP_MIN), and `next` is built as combine(arg, term) or as
 // fma(a, b, arg). LANE and UNROLL with carries: the body must not use arg; the result is
-// combine(init, tree of next over the axis), the tree pairing i with i + n/2. PAR and BLOCK have no carries.
+// combine(init, tree of next over the axis), the tree pairing i with i + n/2 (odd n:
+// with i + (n+1)/2, the middle one waits). PAR and BLOCK have no carries. RED in RED: the inner init is the outer
+// arg and the outer next the inner result.
+//
+// At the machine level a phase region holds one BLOCK loop, last, from 0 to blocks[i]. Before it stands what does
+// not depend on the block (scalars, uniform loads and sums): it runs once a call, before the first block.
 //
 // Index arithmetic is i64 and canonical: K_AFFINE is imm + sum of coefficient * operand, operands sorted, not
 // themselves K_AFFINE, coefficients not 0.
@@ -57,6 +62,7 @@ struct kinst {
 	int32_t aux;
 	int32_t src_at; // into kernel.operands; coefficients of K_AFFINE in kernel.coefs at the same place
 	int64_t imm;
+	int64_t lo, hi; // bounds of an integer or bool value, from its operands when it was made
 };
 struct kloop {
 	uint8_t kind;
@@ -79,6 +85,7 @@ struct kbuf {
 	bool segmented;     // the argument is a table of pointers, one a segment
 	bool written, read; // filled by kernel_finish
 	int64_t elems;      // for bounds; segmented: of the longest segment
+	int64_t offset_bytes; // SHARED and LOCAL: place in the thread's scratch, filled by bind
 	int32_t node;       // GLOBAL: where it came from in the plan (plan buffer); not in the text
 };
 struct ktable {
@@ -114,7 +121,7 @@ struct kernel {
 // late scalar (to its value in its own type). scratch: scratch_bytes, 64-byte aligned, per thread.
 typedef void kernel_fn(void *const *args, int64_t block_begin, int64_t block_end, void *scratch);
 
-struct kernel *kernel_new(void);
+struct kernel *kernel_new(void); // NULL: out of memory. Later k->arena.failed says so; nothing crashes on it.
 void kernel_free(struct kernel *k);
 struct kernel *kernel_clone(const struct kernel *k);
 int kernel_buf(struct kernel *k, tgc_type type, enum space space, int64_t elems);
@@ -124,13 +131,26 @@ int kernel_phase(struct kernel *k); // new phase; returns its region
 bool kernel_is_const(const struct kernel *k, int v, union number *out);
 int64_t kernel_int(const struct kernel *k, int v); // value of an integer K_CONST
 int kernel_src(const struct kernel *k, int inst, int i);
-// The region in which v stands; for a K_INDEX or K_ARG the loop's body.
-int kernel_region_depth(const struct kernel *k, int region);
+// v's region is kernel.insts[v].region; for a K_INDEX or K_ARG that is the loop's body.
+int kernel_region_depth(const struct kernel *k, int region); // 0 for a phase
+bool kernel_region_within(const struct kernel *k, int region, int outer); // outer itself, or nested in it
+bool kernel_trip(const struct kernel *k, int loop, int64_t *n); // constant number of iterations
+void kernel_finish(struct kernel *k); // fills bufs[].read and written
+// Without folding, placing or sharing; for the builder and the parser. `coef` may be NULL.
+int kernel_append(struct kernel *k, int region, int op, tgc_type type, int aux, int64_t imm, int nsrc,
+                  const int *src, const int64_t *coef);
+int kernel_loop_open(struct kernel *k, enum axis_kind kind, int region, int lo, int hi, int ncarry,
+                     const int *init, const uint8_t *combine);
+void kernel_loop_close(struct kernel *k, int loop, const int *next); // appends K_FOR and K_RES to the parent
 
-// Builder. An instruction is put into the *outermost* region in which its operands are available (so that
+// ---- kbuild.c, kfold.c, kindex.c: the builder -------------------------------------------------------------------
+// An instruction is put into the *outermost* region in which its operands are available (so that
 // loop-invariant code leaves loops as it is built), is folded and simplified, and is shared with an equal
-// instruction that already stands there. Loads are placed like arithmetic only between stores of the same
-// buffer; stores stay in the current region.
+// instruction that already stands there. Loads of a GLOBAL buffer are placed like arithmetic until the phase
+// stores to that buffer; after that, and from scratch buffers always, they stay in the current region and are
+// shared only until the next store. So a loop that reads a global element in one iteration and writes it in
+// another must store before it loads. Stores stay in the current region.
+// One builder a phase: nothing is placed outside the region it was opened with.
 struct kbuild {
 	struct kernel *k;
 	int region;        // current
@@ -163,10 +183,73 @@ int kb_arg(const struct kbuild *b, int loop, int i);
 void kb_end(struct kbuild *b, int loop, const int *next); // closes it, appends its K_FOR; results: kb_res
 int kb_res(struct kbuild *b, int loop, int i);
 int kb_identity(struct kbuild *b, int combine_op, tgc_type t); // neutral element: 0, 1, -inf/min, +inf/max
-// lo and hi bounds of an i64 value by interval analysis; false if unknown.
+// Between the builder's files: an instruction placed and shared, without folding; K_AFFINE under construction.
+int kb_place(struct kbuild *b, int op, tgc_type type, int aux, int64_t imm, int nsrc, const int *src,
+             const int64_t *coef);
+#define KSUM_MAX 64
+struct ksum {
+	int n; // terms, sorted by value
+	int64_t imm, coef[KSUM_MAX];
+	int v[KSUM_MAX];
+};
+void ksum_add(struct kbuild *b, struct ksum *s, int64_t coef, int v);
+int ksum_value(struct kbuild *b, struct ksum *s);
+bool ksum_bounds(const struct kbuild *b, const struct ksum *s, int64_t *lo, int64_t *hi);
+
+// ---- interval.c -----------------------------------------------------------------------------------------------
+// lo and hi bounds of an integer value by interval analysis; false if unknown. Bounds are computed when an
+// instruction is made: a pass that edits bounds of a loop in place must not widen them.
 bool kernel_interval(const struct kernel *k, int v, int64_t *lo, int64_t *hi);
 // Coefficient of loop `loop`'s index in the i64 value v; false if v is not affine in it.
 bool kernel_stride(const struct kernel *k, int v, int loop, int64_t *stride);
+void kernel_bounds(struct kernel *k, int v); // fills lo and hi of a new instruction
+// dep[v] for every instruction: v differs from iteration to iteration of `loop` (through operands, carries and
+// the bounds of loops inside it). dep has k->n entries.
+void kernel_depends(const struct kernel *k, int loop, bool *dep);
+
+// ---- kcopy.c: copying through the builder: what passes are made of ----------------------------------------------
+// A pass is mostly kernel_rebuild with a hook: the kernel is copied instruction by instruction into a fresh one
+// (so everything folds, hoists and shares anew, dead instructions and loops without effect are left out), and
+// the hook may take over any loop of the old kernel. Example, splitting a loop in chunks:
+//	static bool chunk(struct kcopy *cp, int loop)
+//	{
+//		struct kbuild *b = cp->b;
+//		... decide by cp->from; return false to have the loop copied as it is ...
+//		int outer = kb_for(b, AXIS_PAR, kb_int(b, 0), kb_int(b, n / 8), 0, NULL, NULL);
+//		int inner = kb_for(b, AXIS_SERIAL, kb_int(b, 0), kb_int(b, 8), 0, NULL, NULL);
+//		int64_t coef[] = {8, 1};
+//		int v[] = {kb_index(b, outer), kb_index(b, inner)};
+//		kcopy_body(cp, loop, kb_affine(b, 0, 2, coef, v), NULL, NULL);
+//		kb_end(b, inner, NULL);
+//		kb_end(b, outer, NULL);
+//		return true;
+//	}
+//	kernel_rebuild(k, chunk, NULL);
+// A hook that takes a loop with carries gives kcopy_body their values on entry (args, new values), receives
+// their next values and names the results with kcopy_result. Loops nested in a copied body meet the hook too. A
+// body may be copied several times; values of `from` are those of the last copy.
+struct kcopy {
+	const struct kernel *from;
+	struct kbuild *b;
+	int32_t *map;     // by instruction of from: its value in b->k, K_NONE if there is none (yet)
+	bool *live;       // by instruction of from: an effect needs it
+	bool (*loop)(struct kcopy *cp, int loop); // the hook; NULL: none
+	void *user;
+};
+typedef bool kcopy_hook(struct kcopy *cp, int loop);
+void kernel_rebuild(struct kernel *k, kcopy_hook *hook, void *user);
+int kcopy_value(const struct kcopy *cp, int v); // K_NONE stays K_NONE
+void kcopy_region(struct kcopy *cp, int region); // its instructions, in order, into the current region
+void kcopy_inst(struct kcopy *cp, int inst);     // one, unless it is mapped already; loops by hook or kcopy_loop
+void kcopy_loop(struct kcopy *cp, int loop);     // the loop as it is (0 and 1 iterations are resolved)
+void kcopy_loop_as(struct kcopy *cp, int loop, enum axis_kind kind); // the same under another kind
+// The body of `loop` with its index and carries replaced; next (may be NULL) receives ncarry new values.
+void kcopy_body(struct kcopy *cp, int loop, int index, const int *args, int *next);
+void kcopy_result(struct kcopy *cp, int loop, int i, int value); // result i of the old loop is this new value
+int kernel_region_stores(const struct kernel *k, int region); // bit (1 << space): stores there, nested ones too
+// malloc'ed, by instruction; NULL: out of memory. all_carries: those of live loops are live too; else only those
+// whose result is. A hook sees loops with all their carries.
+bool *kernel_live(const struct kernel *k, bool all_carries);
 
 // ---- text.c, parse.c, verify.c ------------------------------------------------------------------------------
 void kernel_print(const struct kernel *k, struct text *t); // canonical: renumbered in order; the cache key
