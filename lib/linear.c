@@ -1,0 +1,373 @@
+// Graph to program, with its key.
+// In:  output nodes. Out: struct linear: the program in topological order, its leaves, its literals apart, and
+//      the skeleton by which a plan is found.
+// One walk: numbers, instructions and key words are made together. Per node no allocation of its own.
+// Not here: looking the key up (runtime/plans.c), passes (pass_*.c).
+#include "lib.h"
+
+#include <xxhash.h>
+
+enum { KEY_ESCAPE = -1, KEY_SYMBOL = -2 };
+
+struct frame {
+	struct node *n;
+	int32_t next; // source to look at
+};
+struct walk {
+	struct tgc_context *c;
+	struct linear *l;
+	struct arena *a;
+	uint32_t epoch;
+	struct frame *stack;
+	int depth, stack_cap;
+	int32_t *pool; // of operand numbers
+	int pool_left;
+	size_t key_cap;
+	int leaves_cap, consts_cap;
+	int64_t *syms; // by number
+	int nsyms, syms_cap;
+};
+
+// Doubles an array in the arena; the old one is left behind.
+static bool widen(struct arena *a, void *array, int used, int *cap, size_t bytes)
+{
+	void *old, *new = arena_alloc(a, bytes * (size_t)(*cap ? *cap * 2 : 64));
+
+	if (!new)
+		return false;
+	memcpy(&old, array, sizeof old);
+	if (used)
+		memcpy(new, old, bytes * (size_t)used);
+	memcpy(array, &new, sizeof new);
+	*cap = *cap ? *cap * 2 : 64;
+	return true;
+}
+
+static bool key_reserve(struct walk *w, size_t more)
+{
+	struct linear *l = w->l;
+	size_t cap = w->key_cap ? w->key_cap * 2 : 1024;
+	uint32_t *key;
+
+	if (l->key_words + more <= w->key_cap)
+		return true;
+	if (cap < l->key_words + more)
+		cap = l->key_words + more;
+	key = ARENA_ARRAY(w->a, uint32_t, cap);
+	if (!key)
+		return false;
+	if (l->key_words)
+		memcpy(key, l->key, sizeof *key * l->key_words);
+	l->key = key;
+	w->key_cap = cap;
+	return true;
+}
+
+// The functions below write where key_reserve has made room.
+static void put(struct linear *l, uint32_t v)
+{
+	l->key[l->key_words++] = v;
+}
+
+static void put_number(struct linear *l, int64_t v)
+{
+	if (v >= 0 && v <= INT32_MAX) {
+		put(l, (uint32_t)v);
+		return;
+	}
+	put(l, (uint32_t)KEY_ESCAPE);
+	put(l, (uint32_t)(uint64_t)v);
+	put(l, (uint32_t)((uint64_t)v >> 32));
+}
+
+// Symbols by first appearance, from 1; 0: out of memory.
+static int symbol(struct walk *w, int64_t sym)
+{
+	for (int i = 0; i < w->nsyms; i++)
+		if (w->syms[i] == sym)
+			return i + 1;
+	if (w->nsyms == w->syms_cap && !widen(w->a, &w->syms, w->nsyms, &w->syms_cap, sizeof *w->syms))
+		return 0;
+	w->syms[w->nsyms++] = sym;
+	return w->nsyms;
+}
+
+// Sizes into the key. Where there are symbols, the instruction gets dims of its own, with their numbers.
+static bool put_dims(struct walk *w, struct pnode *p)
+{
+	struct dim *own = NULL;
+
+	for (int i = 0; i < p->rank; i++) {
+		struct dim d = own ? own[i] : p->dims[i];
+
+		if (d.sym) {
+			if (!own)
+				own = p->dims = arena_dup(w->a, p->dims, sizeof *own * p->rank);
+			if (!own)
+				return false;
+			own[i].sym = symbol(w, d.sym);
+			if (!own[i].sym)
+				return false;
+			put(w->l, (uint32_t)KEY_SYMBOL);
+			put(w->l, (uint32_t)own[i].sym);
+		}
+		put_number(w->l, d.n);
+	}
+	return true;
+}
+
+static int leaf_new(struct walk *w, enum leaf_class cls, int type, int32_t node, int64_t elems, struct node *n)
+{
+	struct linear *l = w->l;
+	int cap = w->leaves_cap, again = cap, values = cap, nleaves = l->prog.nleaves;
+
+	if (nleaves == cap && (!widen(w->a, &l->prog.leaves, nleaves, &cap, sizeof *l->prog.leaves) ||
+	                       !widen(w->a, &l->leaf_nodes, nleaves, &again, sizeof(struct node *)) ||
+	                       !widen(w->a, &l->leaf_values, nleaves, &values, sizeof *l->leaf_values)))
+		return -1;
+	w->leaves_cap = cap;
+	l->prog.leaves[nleaves] =
+	    (struct pleaf){.cls = (uint8_t)cls, .type = (uint8_t)type, .node = node, .elems = elems};
+	l->leaf_nodes[nleaves] = n;
+	if (cls == LEAF_SCALAR)
+		l->leaf_values[nleaves] = node_scalar_value(n);
+	return l->prog.nleaves++;
+}
+
+static bool const_new(struct walk *w, int32_t node, const struct node *n)
+{
+	struct linear *l = w->l;
+	int cap = w->consts_cap, again = cap;
+
+	if (l->nconsts == cap && (!widen(w->a, &l->consts, l->nconsts, &cap, sizeof *l->consts) ||
+	                          !widen(w->a, &l->const_nodes, l->nconsts, &again, sizeof *l->const_nodes)))
+		return false;
+	w->consts_cap = cap;
+	l->consts[l->nconsts].i = n->attr[0];
+	l->const_nodes[l->nconsts++] = node;
+	return true;
+}
+
+static bool fail(struct walk *w, const char *what)
+{
+	context_fail(w->c, TGC_ERROR_HANDLE, "realize", "%s", what);
+	return false;
+}
+
+// The class of a node at which the walk stops; -1 if it does not.
+static int leaf_class(const struct node *n)
+{
+	if (n->buf || n->op == OP_DATA)
+		return n->buf ? LEAF_DATA : LEAF_INPUT;
+	return n->op == OP_VARIABLE ? LEAF_VARIABLE : n->op == OP_SCALAR ? LEAF_SCALAR : -1;
+}
+
+static const uint8_t leaf_op[] = {
+    [LEAF_VARIABLE] = OP_VARIABLE, [LEAF_DATA] = OP_DATA, [LEAF_INPUT] = OP_DATA, [LEAF_SCALAR] = OP_SCALAR};
+
+static bool emit_leaf(struct walk *w, struct node *n, int cls, struct pnode *p)
+{
+	p->op = leaf_op[cls];
+	p->leaf = leaf_new(w, (enum leaf_class)cls, n->type, n->slot, node_elems(n), n);
+	put(w->l, (uint32_t)(p->op | n->type << 8 | n->rank << 16 | (cls + 1) << 24));
+	return p->leaf >= 0;
+}
+
+static bool emit_op(struct walk *w, const struct node *n, struct pnode *p)
+{
+	p->nsrc = n->nsrc;
+	p->nattr = n->nattr;
+	p->attr = n->attr;
+	put(w->l, (uint32_t)(p->op | n->type << 8 | n->rank << 16));
+	if (n->op == OP_CONST)
+		return const_new(w, n->slot, n);
+	put(w->l, (uint32_t)(n->nsrc | n->nattr << 16));
+	for (int i = 0; i < n->nattr; i++)
+		put_number(w->l, n->attr[i]);
+	if (w->pool_left < n->nsrc) {
+		w->pool_left = n->nsrc > 1024 ? n->nsrc : 1024;
+		w->pool = ARENA_ARRAY(w->a, int32_t, w->pool_left);
+		if (!w->pool)
+			return false;
+	}
+	p->src = w->pool;
+	for (int i = 0; i < n->nsrc; i++) {
+		p->src[i] = n->src[i]->slot;
+		put(w->l, (uint32_t)p->src[i]);
+	}
+	w->pool += n->nsrc;
+	w->pool_left -= n->nsrc;
+	return true;
+}
+
+// Appends n; its sources are numbered.
+static bool emit(struct walk *w, struct node *n, int cls)
+{
+	struct prog *prog = &w->l->prog;
+	struct pnode p = {.op = n->op, .type = n->type, .rank = n->rank, .leaf = -1, .dims = n->dims};
+
+	if (!prog_reserve(prog, prog->n + 1) ||
+	    !key_reserve(w, 2 + 5 * (size_t)n->rank + 3 * (size_t)n->nattr + n->nsrc))
+		return false;
+	n->mark = w->epoch;
+	n->slot = prog->n;
+	if (!(cls >= 0 ? emit_leaf(w, n, cls, &p) : emit_op(w, n, &p)) || !put_dims(w, &p))
+		return false;
+	prog->nodes[prog->n++] = p;
+	return true;
+}
+
+// A node met for the first time: leaves are appended at once, others wait for their sources.
+static bool enter(struct walk *w, struct node *n)
+{
+	int cls = leaf_class(n);
+
+	if (cls == LEAF_INPUT)
+		return fail(w, "an input (tgc_input) has no value here: only tgc_compile can bind it");
+	if (cls == LEAF_VARIABLE && n->flags & NODE_STALE)
+		return fail(w, "a variable was overwritten by an assignment since this value was recorded; "
+		               "realize the value before assigning");
+	if (cls >= 0 || n->nsrc == 0)
+		return emit(w, n, cls);
+	if (w->depth == w->stack_cap && !widen(w->a, &w->stack, w->depth, &w->stack_cap, sizeof *w->stack))
+		return false;
+	w->stack[w->depth++] = (struct frame){n, 0};
+	return true;
+}
+
+// Post-order from n.
+static bool visit(struct walk *w, struct node *n)
+{
+	if (n->mark == w->epoch)
+		return true;
+	if (!enter(w, n))
+		return false;
+	while (w->depth) {
+		struct frame *f = &w->stack[w->depth - 1];
+
+		while (f->next < f->n->nsrc && f->n->src[f->next]->mark == w->epoch)
+			f->next++;
+		if (f->next < f->n->nsrc) {
+			if (!enter(w, f->n->src[f->next++]))
+				return false;
+		} else {
+			w->depth--;
+			if (!emit(w, f->n, -1))
+				return false;
+		}
+	}
+	return true;
+}
+
+static bool add_inputs(struct walk *w, int n, struct node *const *inputs)
+{
+	for (int i = 0; i < n; i++) {
+		assert(inputs[i]->op == OP_DATA);
+		if (inputs[i]->mark == w->epoch)
+			return fail(w, "an input is listed twice");
+		if (!emit(w, inputs[i], LEAF_INPUT))
+			return false;
+	}
+	return true;
+}
+
+// The leaf of a variable that an output is stored to; one that nothing reads gets a leaf without a node.
+static int32_t home_leaf(struct walk *w, const struct variable *v)
+{
+	struct linear *l = w->l;
+
+	if (v->home->mark == w->epoch)
+		return l->prog.nodes[v->home->slot].leaf;
+	return leaf_new(w, LEAF_VARIABLE, v->home->type, -1, node_elems(v->home), v->home);
+}
+
+static bool add_outs(struct walk *w, int n, struct node *const *outs, struct variable *const *assign,
+                     int ninputs)
+{
+	struct linear *l = w->l;
+
+	l->prog.outs = ARENA_ARRAY(w->a, struct pout, n);
+	l->out_nodes = arena_dup(w->a, outs, sizeof *outs * (size_t)n);
+	if (!l->prog.outs || !l->out_nodes || !key_reserve(w, 2 + 2 * (size_t)n))
+		return false;
+	put(l, (uint32_t)n);
+	put(l, (uint32_t)ninputs);
+	for (int i = 0; i < n; i++) {
+		struct pout *o = &l->prog.outs[l->prog.nouts++];
+
+		o->node = outs[i]->slot;
+		o->assign = -1;
+		if (assign && assign[i]) {
+			o->assign = home_leaf(w, assign[i]);
+			if (o->assign < 0)
+				return false;
+		}
+		put(l, (uint32_t)o->node);
+		put(l, (uint32_t)(o->assign + 1));
+	}
+	return true;
+}
+
+bool linear_build(struct tgc_context *c, struct linear *l, struct arena *a, int nouts, struct node *const *outs,
+                  struct variable *const *assign, int ninputs, struct node *const *inputs)
+{
+	struct walk w = {.c = c, .l = l, .a = a, .epoch = ++c->epoch};
+	bool ok;
+
+	*l = (struct linear){.prog.arena = a};
+	ok = add_inputs(&w, ninputs, inputs);
+	for (int i = 0; ok && i < nouts; i++)
+		ok = visit(&w, outs[i]);
+	ok = ok && add_outs(&w, nouts, outs, assign, ninputs);
+	if (ok)
+		l->hash = XXH3_64bits(l->key, l->key_words * sizeof *l->key);
+	else if (a->failed)
+		context_fail(c, TGC_ERROR_MEMORY, "realize",
+		             "out of host memory for a program of %d operations", l->prog.n);
+	return ok;
+}
+
+bool linear_promote(struct linear *l, const uint8_t *mask)
+{
+	struct arena *a = l->prog.arena;
+	struct prog *p = &l->prog;
+	int more = 0, kept = 0;
+	size_t n = (size_t)p->nleaves;
+	struct pleaf *leaves;
+	struct node **nodes;
+	union number *values;
+
+	for (int i = 0; i < l->nconsts; i++)
+		more += mask[i] != 0;
+	leaves = ARENA_ARRAY(a, struct pleaf, p->nleaves + more);
+	nodes = ARENA_ARRAY(a, struct node *, p->nleaves + more);
+	values = ARENA_ARRAY(a, union number, p->nleaves + more);
+	if (!leaves || !nodes || !values)
+		return false;
+	if (n) {
+		memcpy(leaves, p->leaves, n * sizeof *leaves);
+		memcpy(nodes, l->leaf_nodes, n * sizeof *nodes);
+		memcpy(values, l->leaf_values, n * sizeof *values);
+	}
+	p->leaves = leaves;
+	l->leaf_nodes = nodes;
+	l->leaf_values = values;
+	for (int i = 0; i < l->nconsts; i++) {
+		struct pnode *x = &p->nodes[l->const_nodes[i]];
+
+		if (!mask[i]) {
+			l->const_nodes[kept] = l->const_nodes[i];
+			l->consts[kept++] = l->consts[i];
+			continue;
+		}
+		x->op = OP_SCALAR;
+		x->nattr = 0;
+		x->attr = NULL;
+		x->leaf = p->nleaves;
+		values[p->nleaves] = l->consts[i];
+		leaves[p->nleaves++] =
+		    (struct pleaf){.cls = LEAF_SCALAR, .type = x->type, .node = l->const_nodes[i], .elems = 1};
+	}
+	l->nconsts = kept;
+	return true;
+}
