@@ -134,6 +134,7 @@ struct node *node_ref(struct node *n);
 void node_unref(struct tgc_context *c, struct node *n); // iterative; NULL allowed
 int64_t node_elems(const struct node *n);
 bool node_same_shape(const struct node *a, const struct node *b); // sizes and symbols
+bool node_same_sizes(const struct node *a, const struct node *b);
 bool node_is_full(const struct node *n, union number *v);         // every element the same literal
 int64_t node_new_id(struct tgc_context *c);
 // The variable that a VARIABLE node reads; it lives as long as the node.
@@ -245,6 +246,7 @@ struct tgc_context {
 	struct arena slabs;              // of nodes and handles
 	void *free_nodes[NODE_CLASSES];  // by size
 	struct scope *scope;
+	int64_t scopes_lost;             // begun without memory
 	struct tgc_tensor *kept;         // handles bound to no scope
 	struct tgc_tensor *free_handles;
 	struct tgc_tensor error;         // the handle of every tensor in error
@@ -286,11 +288,20 @@ tgc_tensor *handle_new(struct tgc_context *c, struct node *n);
 tgc_tensor *handle_error(struct tgc_context *c); // c may be NULL: the static one
 #define CTX(t) ((t)->ctx)
 void handle_rebind(tgc_tensor *t, struct node *n); // takes the reference on n
+void handle_keep(tgc_tensor *t); // binds it to no scope
+void handle_free(tgc_tensor *t);
+bool scope_push(struct tgc_context *c); // false: out of memory
+void scope_pop(struct tgc_context *c);
 // Zeroed memory that dies with the current scope; `drop` (may be NULL) is called before. NULL: out of memory.
 void *scope_item(struct tgc_context *c, size_t bytes, void (*drop)(struct tgc_context *c, void *item));
+// The dimension that a symbol's name stands for; a new name gets size n. false: out of memory.
+bool context_symbol(struct tgc_context *c, const char *name, int64_t n, struct dim *out);
 
 // A node of class SCALAR. id 0: a new one. Takes no reference; returns one.
 struct node *scalar_node(struct tgc_context *c, tgc_type t, int64_t id, int64_t version, union number v);
+// Drops one reference; the last one frees v and hands back its initialiser's reference, if it has one.
+struct node *variable_unref(struct tgc_context *c, struct variable *v);
+void variable_release(struct tgc_context *c, struct variable *v); // its handle goes
 bool variable_is_pending(const struct variable *v); // an assignment waits to be stored
 // Storing, for the runtime: make the leaf of the next version first (it may fail: NULL), store, then switch
 // over: the old home becomes stale, the handle reads the new one. Takes the reference on `next`.
@@ -309,12 +320,14 @@ struct door {
 	struct tgc_context *c; // NULL: there is none
 	const char *op;
 	bool ok;
+	tgc_status status; // of what went wrong
 };
 #define DOOR_SITE __builtin_return_address(0)
 // names: of the operands, separated by commas.
 struct door door_open(const char *op, const void *site, const char *names, int n, tgc_tensor *const *x);
 struct door door_open_context(const char *op, const void *site, struct tgc_context *c);
-tgc_tensor *door_close(struct door *d, struct node *result); // takes the reference; NULL: in error
+void door_leave(struct door *d);
+tgc_tensor *door_close(struct door *d, struct node *result); // leaves; takes the reference; NULL: in error
 bool door_fail(struct door *d, tgc_status s, const char *fmt, ...) __attribute__((format(printf, 3, 4))); // false
 bool door_type(struct door *d, const char *name, tgc_type t, char set); // set: as op_info.types
 bool door_same_type(struct door *d, const struct node *x, const struct node *y);
@@ -355,10 +368,38 @@ struct node *calc_uniform(struct calc *k, tgc_type t, int rank, const struct dim
 struct node *calc_bits(struct calc *k, int rank, const struct dim *d);                // u32
 struct node *calc_done(struct calc *k, struct node *result); // a new reference; lets go of the rest
 
-// ---- autograd.c -------------------------------------------------------------------------------------------
+// ---- autograd.c, autograd_move.c, autograd_index.c, autograd_contract.c --------------------------------------
 // Appends gradient nodes; out[i] is a new reference. Zeros where loss does not depend on wrt[i].
+// Errors: GRAD if loss is no floating-point scalar, wrt[i] is no float, an operation on the way has no
+// derivative, or the loss read an earlier version of the variable wrt[i]. Then every out[i] is NULL.
 tgc_status autograd_build(struct tgc_context *c, struct node *loss, int n, struct node *const *wrt,
                           struct node **out);
+struct grad { // one reverse walk
+	struct tgc_context *c;
+	struct arena arena;
+	struct node **order; // what the loss depends on, sources first; node.slot is the place here
+	int n, cap;
+	bool *active;       // by slot: depends on one of wrt through floats
+	struct node **sum;  // by slot: the gradient so far
+	struct node **held; // every node made on the way, referenced until the walk ends
+	int nheld, held_cap;
+	bool failed;            // out of memory
+	const struct node *refused; // has no derivative
+};
+// Rules call these. grad_hold takes the reference; NULL (out of memory) passes through and fails the walk.
+struct node *grad_hold(struct grad *w, struct node *n);
+bool grad_wants(const struct grad *w, const struct node *x);
+void grad_give(struct grad *w, struct node *x, struct node *g); // adds g, shaped like x; NULL: nothing
+struct node *grad_unary(struct grad *w, int op, struct node *x);
+struct node *grad_binary(struct grad *w, int op, struct node *x, struct node *y);
+struct node *grad_select(struct grad *w, struct node *cond, struct node *x, struct node *y);
+struct node *grad_num(struct grad *w, const struct node *x, double v); // of x's type and shape
+struct node *grad_zero(struct grad *w, tgc_type t);                    // rank 0
+// g is the gradient of n; each gives to n's sources.
+void grad_move(struct grad *w, struct node *n, struct node *g);
+void grad_reduce(struct grad *w, struct node *n, struct node *g);
+void grad_index(struct grad *w, struct node *n, struct node *g);
+void grad_contract(struct grad *w, struct node *n, struct node *g);
 
 // ---- prog.c: the linearised program: what is looked up, scheduled and saved ---------------------------------
 enum leaf_class {
@@ -417,7 +458,7 @@ void prog_rewrite(struct prog *p, prog_visit *visit, void *user);
 void prog_compact(struct prog *p);
 void pass_argmax(struct prog *p); // argmax as max, compare, iota, min
 void pass_widen(struct prog *p);  // 16-bit chains in f32, one rounding at their end
-void pass_fma(struct prog *p);    // mul + add as fma where the product has one use
+void pass_fma(struct prog *p);    // mul + add as fma where the product has one use; after widening
 
 // ---- linear.c: graph to program, with its key -----------------------------------------------------------------
 // Literals' values are kept apart from the skeleton, so that a literal seen with a third value at one place
@@ -478,13 +519,17 @@ enum group_kind { GROUP_MAP, GROUP_REDUCE, GROUP_CONTRACT, GROUP_SCATTER, GROUP_
 struct group {
 	uint8_t kind;
 	int nroots;
-	int32_t *roots;     // pnodes, each stored to bufs[i]
+	int32_t *roots;     // pnodes, each stored to root_bufs[i]
 	int32_t *root_bufs; // plan buffers
 	int main;           // the reduction, contraction or scatter that shapes the loops; -1 for MAP
 	int64_t split;      // > 1: chunks of main's reduced range that are reduced by phases
+	int32_t scratch_buf; // split > 1: BUF_ARENA of split * elems(main) partial results, chunk-major; else -1
 	int nsegs;          // SEGMENTED: segments; roots are then nsegs groups of equal length, segment-major
 	const char *why;    // why nothing more was fused, for listings
 };
+// Shapes inside a group, sizes of 1 put aside: roots of MAP and CONTRACT have the shape of one another (of main);
+// roots of REDUCE have main's own shape (rows), or, if main reduces trailing axes, its operand's shape.
+// A late scalar or literal that is an output is a root, but node_buf stays -1: others use it directly.
 enum step_kind { STEP_KERNEL, STEP_COPY };
 struct pstep {
 	uint8_t kind;
@@ -519,6 +564,55 @@ void plan_free(struct plan *p);
 void plan_print(const struct plan *p, struct text *t);
 char *plan_verify(const struct plan *p); // NULL if sound, else what is wrong (malloc'ed)
 struct plan *plan_parse(struct tgc_context *c, const char *text, char **error);
-void plan_place(struct plan *p); // memory.c: liveness, offsets, in-place reuse; after args are known
+void plan_place(struct plan *p); // memory.c: liveness, offsets, peak; needs steps, groups and buffers only
+// Every plan buffer that lowering the group will read, in a fixed order; returns how many there are, writes at
+// most cap of them; -1: out of memory. `exact[i]` (may be NULL): bit 0 read at the index of the roots that are
+// shaped like it, bit 1 read at other indices too.
+int group_inputs(const struct plan *p, int group, int32_t *bufs, uint8_t *exact, int cap);
+
+// group.c, group_store.c: what is computed where. Internal to scheduling; lives in a scratch arena.
+enum { AT_NONE, AT_ROW, AT_FULL }; // the index a value has in its group: kept axes of main, or all axes
+struct gvalue {
+	int32_t group;  // the one that computes it; -1: nobody yet, whoever needs it does
+	uint8_t at;
+	bool flag;      // holds error sites that no group has taken
+	bool stored, must; // it gets a buffer; it is an output
+	uint8_t need;   // NEED_*
+	int32_t level;  // of the lowest group that may use it
+	int32_t ops, depth; // operations and their depth, back to buffers
+	double flops;   // an element
+	double bytes;   // read for all elements
+	int32_t base;   // its largest operand in memory, -1
+};
+struct gbuild { // a group in the making
+	uint8_t kind;
+	bool resident;  // REDUCE: rows stay, values of the full shape may join
+	bool read;      // somebody outside uses it: its level is fixed
+	int32_t into;   // merged into this one; -1
+	int32_t main, space; // space: pnode whose dims are the full index
+	int32_t level, sub; // order of groups: by level, then sub
+	int32_t ops, nred, nroots;
+	int64_t split;
+	const char *why;
+};
+struct grouping {
+	struct plan *plan;
+	const struct prog *prog;
+	const struct target *target;
+	struct arena *arena; // scratch
+	struct gvalue *vals; // by pnode
+	struct gbuild *groups;
+	int ngroups;
+	int32_t sub;         // counts down
+	int32_t *reduce_of, *map_of; // by pnode: last group that reduces it / maps it, -1
+};
+bool group_build(struct grouping *g);      // group.c: who computes what
+bool group_store(struct grouping *g);      // group_store.c: what is stored, by whom
+int group_find(const struct grouping *g, int group);
+int group_open(struct grouping *g, int kind, int main, int space, int level, int sub); // -1: no memory
+bool group_before(const struct gbuild *a, const struct gbuild *b);
+bool same_space(const struct prog *p, int a, int b); // equal dims, sizes of 1 put aside
+int prog_stored_as(const struct prog *p, int node);  // reshapes put aside: they share their operand's memory
+double op_flops(int op, tgc_type t);
 
 #endif

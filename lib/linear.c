@@ -210,6 +210,10 @@ static bool emit(struct walk *w, struct node *n, int cls)
 	    !key_reserve(w, 2 + 5 * (size_t)n->rank + 3 * (size_t)n->nattr + n->nsrc))
 		return false;
 	n->mark = w->epoch;
+	if (n->op == OP_DETACH && cls < 0) { // means something to gradients only
+		n->slot = n->src[0]->slot;
+		return true;
+	}
 	n->slot = prog->n;
 	if (!(cls >= 0 ? emit_leaf(w, n, cls, &p) : emit_op(w, n, &p)) || !put_dims(w, &p))
 		return false;
