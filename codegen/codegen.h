@@ -253,11 +253,16 @@ bool *kernel_live(const struct kernel *k, bool all_carries);
 
 // ---- text.c, parse.c, verify.c ------------------------------------------------------------------------------
 void kernel_print(const struct kernel *k, struct text *t); // canonical: renumbered in order; the cache key
-struct kernel *kernel_parse(const char *text, char **error);
+struct kernel *kernel_parse(const char *text, char **error); // as written; NULL: *error (malloc'ed) names the line
+const char *axis_name(int kind);
+const char *space_name(int space);
 char *kernel_verify(const struct kernel *k, bool machine); // NULL if sound; machine: after bind
 
 // ---- lower.c, lower_value.c, lower_contract.c ...: one group to a kernel at the free level ------------------
+// kbuf.node of its parameters: the plan buffer; for SEGMENTED groups that of segment 0, and lower_segment_buf says
+// which one stands in for it in another segment (-1: out of memory). Buffers of flags are not segmented.
 struct kernel *lower_group(const struct plan *p, int group, const struct target *t, char **error);
+int lower_segment_buf(const struct plan *p, int group, int plan_buf, int seg);
 
 // ---- pass/*.c: kernel to kernel, in place ---------------------------------------------------------------------
 struct kpass {
