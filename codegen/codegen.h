@@ -238,6 +238,12 @@ struct kcopy {
 };
 typedef bool kcopy_hook(struct kcopy *cp, int loop);
 void kernel_rebuild(struct kernel *k, kcopy_hook *hook, void *user);
+// The same, where a phase of the old kernel may become none or several: `phase` is called for each, and copies
+// what it wants between begin and end.
+typedef void kcopy_phase_hook(struct kcopy *cp, int phase);
+void kernel_rebuild_phases(struct kernel *k, kcopy_phase_hook *phase, kcopy_hook *hook, void *user);
+void kcopy_phase_begin(struct kcopy *cp);
+void kcopy_phase_end(struct kcopy *cp);
 int kcopy_value(const struct kcopy *cp, int v); // K_NONE stays K_NONE
 void kcopy_region(struct kcopy *cp, int region); // its instructions, in order, into the current region
 void kcopy_inst(struct kcopy *cp, int inst);     // one, unless it is mapped already; loops by hook or kcopy_loop
@@ -246,6 +252,7 @@ void kcopy_loop_as(struct kcopy *cp, int loop, enum axis_kind kind); // the same
 // The body of `loop` with its index and carries replaced; next (may be NULL) receives ncarry new values.
 void kcopy_body(struct kcopy *cp, int loop, int index, const int *args, int *next);
 void kcopy_result(struct kcopy *cp, int loop, int i, int value); // result i of the old loop is this new value
+double kernel_region_work(const struct kernel *k, int region); // instructions it executes, roughly
 int kernel_region_stores(const struct kernel *k, int region); // bit (1 << space): stores there, nested ones too
 // malloc'ed, by instruction; NULL: out of memory. all_carries: those of live loops are live too; else only those
 // whose result is. A hook sees loops with all their carries.

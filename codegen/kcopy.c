@@ -131,7 +131,7 @@ void kcopy_inst(struct kcopy *cp, int inst)
 	const struct kinst *in = &cp->from->insts[inst];
 	if (cp->map[inst] != K_NONE || !cp->live[inst] || b->k->arena.failed)
 		return;
-	int v = K_NONE;
+	int v = 0; // of stores and loops: done
 	switch (in->op) {
 	case K_CONST:
 		v = kb_const(b, in->type, (union number){.i = in->imm});
@@ -165,7 +165,7 @@ void kcopy_inst(struct kcopy *cp, int inst)
 	case K_INDEX:
 	case K_ARG:
 	case K_RES:
-		break;
+		return; // mapped with their loop
 	default:
 		v = copy_op(cp, in);
 	}
@@ -296,35 +296,56 @@ static void copy_frame(struct kernel *to, const struct kernel *from)
 		kernel_table(to, from->tables[i].values, from->tables[i].n);
 	memcpy(to->scalar_types, from->scalar_types, sizeof to->scalar_types);
 	memcpy(to->scalar_leaf, from->scalar_leaf, sizeof to->scalar_leaf);
-	memcpy(to->blocks, from->blocks, sizeof to->blocks);
 	to->nscalars = from->nscalars;
 	to->nsegs = from->nsegs;
 	to->flops = from->flops;
 	to->scratch_bytes = from->scratch_bytes;
 }
 
-static void copy_phase(struct kernel *to, struct kcopy *cp, int region)
+void kcopy_phase_begin(struct kcopy *cp)
 {
-	struct kbuild b;
-	kbuild_init(&b, to, kernel_phase(to));
-	cp->b = &b;
-	kcopy_region(cp, region);
-	kbuild_done(&b);
+	struct kernel *to = cp->b->k;
+	memset(cp->map, 0xff, sizeof *cp->map * (size_t)(cp->from->n + 1));
+	kbuild_init(cp->b, to, kernel_phase(to));
+}
+
+void kcopy_phase_end(struct kcopy *cp)
+{
+	kbuild_done(cp->b);
+}
+
+static void copy_phases(struct kcopy *cp, kcopy_phase_hook *phase)
+{
+	for (int i = 0; i < cp->from->nphases && !cp->b->k->arena.failed; i++) {
+		if (phase) {
+			phase(cp, i);
+			continue;
+		}
+		kcopy_phase_begin(cp);
+		cp->b->k->blocks[cp->b->k->nphases - 1] = cp->from->blocks[i];
+		kcopy_region(cp, cp->from->phases[i]);
+		kcopy_phase_end(cp);
+	}
 }
 
 void kernel_rebuild(struct kernel *k, kcopy_hook *hook, void *user)
 {
+	kernel_rebuild_phases(k, NULL, hook, user);
+}
+
+void kernel_rebuild_phases(struct kernel *k, kcopy_phase_hook *phase, kcopy_hook *hook, void *user)
+{
 	if (k->arena.failed)
 		return;
 	struct kernel *to = kernel_new();
-	struct kcopy cp = {.from = k, .loop = hook, .user = user, .live = kernel_live(k, hook != NULL)};
+	struct kbuild b = {.k = to};
+	struct kcopy cp = {
+	    .from = k, .b = &b, .loop = hook, .user = user, .live = kernel_live(k, hook != NULL)};
 	cp.map = malloc(sizeof *cp.map * (size_t)(k->n + 1));
 	bool failed = !to || !cp.live || !cp.map;
 	if (!failed) {
-		memset(cp.map, 0xff, sizeof *cp.map * (size_t)(k->n + 1));
 		copy_frame(to, k);
-		for (int i = 0; i < k->nphases; i++)
-			copy_phase(to, &cp, k->phases[i]);
+		copy_phases(&cp, phase);
 		kernel_finish(to);
 		failed = to->arena.failed;
 	}

@@ -299,3 +299,19 @@ void kernel_loop_close(struct kernel *k, int loop, const int *next)
 	for (int i = 0; i < l->ncarry; i++)
 		l->res[i] = kernel_append(k, parent, K_RES, k->insts[l->init[i]].type, loop, i, 0, NULL, NULL);
 }
+
+double kernel_region_work(const struct kernel *k, int region)
+{
+	const struct kregion *r = &k->regions[region];
+	double work = 0;
+	for (int i = 0; i < r->n; i++) {
+		const struct kinst *in = &k->insts[r->insts[i]];
+		int64_t trip;
+		if (in->op == K_FOR)
+			work += (kernel_trip(k, in->aux, &trip) ? (double)trip : 16) *
+			        kernel_region_work(k, k->loops[in->aux].body);
+		else if (in->op != K_INDEX && in->op != K_ARG && in->op != K_RES && in->op != K_CONST)
+			work++;
+	}
+	return work;
+}
