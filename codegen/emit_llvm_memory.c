@@ -1,0 +1,569 @@
+// Loads, stores and constant tables.
+// In:  index values, taken apart into terms. Out: vector, masked, scalar or gathering accesses. An address is a
+// pointer shared by all copies of an access plus a constant that becomes the displacement of the instruction;
+// the part that does not change in a loop is computed ahead of it and frozen, because LoopStrengthReduce
+// explodes on what it can see through.
+#include "emit_llvm.h"
+
+struct address { // in bytes, but for the lanes' part, which is in elements
+	int64_t imm;
+	int64_t axis_step[EMIT_AXES]; // per unroll index
+	int64_t lane_step;            // per lane
+	int nfixed, nunroll, nlane;   // other terms: the same everywhere; by unroll index; by lane
+	struct eterm *fixed, *unroll, *lane;
+};
+
+void emit_scope_open(struct emit *e, int body, LLVMValueRef before)
+{
+	e->scopes[e->nscopes++] = (struct escope){body, before};
+}
+
+void emit_scope_close(struct emit *e)
+{
+	e->nscopes--;
+	int kept = 0;
+	for (int i = 0; i < e->npointers; i++) {
+		if (e->pointers[i].level > e->nscopes)
+			e->pointers[i].value = NULL;
+		else
+			kept = i + 1;
+	}
+	e->npointers = kept;
+}
+
+static void add_term(struct emit *e, struct address *a, int v, int64_t elements, int64_t bytes)
+{
+	const struct kinst *in = &e->k->insts[v];
+	int64_t coef = elements * bytes;
+	struct eterm t = {coef, v};
+
+	if (in->op == K_CONST) {
+		a->imm += coef * in->imm;
+	} else if (in->op == K_INDEX && e->loops[in->aux].copied) {
+		a->imm += coef * e->loops[in->aux].index;
+	} else if (in->op == K_INDEX && emit_replicates(e, in->aux)) {
+		if (e->k->loops[in->aux].kind == AXIS_LANE)
+			a->lane_step += elements;
+		else
+			a->axis_step[e->loops[in->aux].axis] += coef;
+	} else if (e->values[v].lane) {
+		a->lane[a->nlane++] = (struct eterm){elements, v};
+	} else if (e->values[v].deps) {
+		a->unroll[a->nunroll++] = t;
+	} else {
+		a->fixed[a->nfixed++] = t;
+	}
+}
+
+static struct address take_apart(struct emit *e, int index, int64_t bytes)
+{
+	const struct kernel *k = e->k;
+	const struct kinst *in = &k->insts[index];
+	struct address a = {0};
+	int n = in->op == K_AFFINE ? in->nsrc : 1;
+
+	a.fixed = ARENA_ARRAY(&e->arena, struct eterm, n);
+	a.unroll = ARENA_ARRAY(&e->arena, struct eterm, n);
+	a.lane = ARENA_ARRAY(&e->arena, struct eterm, n);
+	if (e->arena.failed)
+		return a;
+	if (in->op != K_AFFINE) {
+		add_term(e, &a, index, 1, bytes);
+		return a;
+	}
+	a.imm = in->imm * bytes;
+	for (int s = 0; s < in->nsrc; s++)
+		add_term(e, &a, kernel_src(k, index, s), k->coefs[in->src_at + s], bytes);
+	return a;
+}
+
+// ---- pointers, shared and hoisted ----
+
+// Number of open scopes that value v needs.
+static int level_of(const struct emit *e, int v)
+{
+	int region = e->k->insts[v].region;
+
+	for (int l = e->nscopes; l > 0; l--)
+		if (kernel_region_within(e->k, region, e->scopes[l - 1].body))
+			return l;
+	return 0;
+}
+
+// Puts the builder where something with that many scopes around it is computed once. Returns whether that is
+// ahead of a loop; *level: the scopes it then really has.
+static bool go_ahead(struct emit *e, int *level)
+{
+	for (int l = *level; l < e->nscopes; l++) {
+		if (!e->scopes[l].before)
+			continue;
+		LLVMPositionBuilderBefore(e->b, e->scopes[l].before);
+		*level = l;
+		return true;
+	}
+	*level = e->nscopes;
+	return false;
+}
+
+static bool same_terms(const struct epointer *p, const struct eterm *t, int n)
+{
+	if (p->nterms != n)
+		return false;
+	for (int i = 0; i < n; i++)
+		if (p->terms[i].coef != t[i].coef || p->terms[i].v != t[i].v)
+			return false;
+	return true;
+}
+
+static int find_pointer(const struct emit *e, int buf, int seg, int slot, int parent, const struct eterm *t, int n)
+{
+	for (int i = 0; i < e->npointers; i++) {
+		const struct epointer *p = &e->pointers[i];
+		if (p->value && p->buf == buf && p->seg == seg && p->seg_slot == slot && p->parent == parent &&
+		    same_terms(p, t, n))
+			return i;
+	}
+	return -1;
+}
+
+static int keep_pointer(struct emit *e, struct epointer p)
+{
+	if (e->npointers == e->pointers_cap) {
+		int cap = e->pointers_cap ? e->pointers_cap * 2 : 64;
+		struct epointer *more = ARENA_ARRAY(&e->arena, struct epointer, cap);
+		if (!more)
+			return -1;
+		if (e->npointers)
+			memcpy(more, e->pointers, sizeof *more * (size_t)e->npointers);
+		e->pointers = more;
+		e->pointers_cap = cap;
+	}
+	e->pointers[e->npointers] = p;
+	return e->npointers++;
+}
+
+static LLVMValueRef byte_offset(struct emit *e, LLVMValueRef p, LLVMValueRef offset)
+{
+	return LLVMBuildGEP2(e->b, e->i8, p, &offset, 1, "");
+}
+
+static LLVMValueRef at_offset(struct emit *e, LLVMValueRef p, int64_t bytes)
+{
+	return bytes ? byte_offset(e, p, emit_int(e, bytes)) : p;
+}
+
+static LLVMValueRef scaled(struct emit *e, LLVMValueRef x, int64_t coef)
+{
+	return coef == 1 ? x : LLVMBuildMul(e->b, x, emit_iconst(LLVMTypeOf(x), coef), "");
+}
+
+static int root_pointer(struct emit *e, int buf, int seg, const struct ecombo *c)
+{
+	int slot = seg == K_NONE ? 0 : emit_slot(e, e->values[seg].deps, c);
+	int at = find_pointer(e, buf, seg, slot, -1, NULL, 0);
+
+	if (at >= 0)
+		return at;
+	struct epointer p = {.buf = buf, .seg = seg, .seg_slot = slot, .parent = -1, .value = e->bufs[buf]};
+	if (seg != K_NONE) {
+		LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
+		LLVMValueRef s = emit_fetch(e, seg, c, false, false);
+		p.level = level_of(e, seg);
+		go_ahead(e, &p.level);
+		p.value = LLVMBuildLoad2(e->b, e->ptr, LLVMBuildGEP2(e->b, e->ptr, p.value, &s, 1, ""), "");
+		LLVMPositionBuilderAtEnd(e->b, here);
+	}
+	return keep_pointer(e, p);
+}
+
+static int add_level(struct emit *e, int parent, const struct eterm *t, int n, int level)
+{
+	struct epointer p = e->pointers[parent];
+	int at = find_pointer(e, p.buf, p.seg, p.seg_slot, parent, t, n);
+	struct ecombo none = {0};
+
+	if (at >= 0)
+		return at;
+	LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
+	p.level = level > p.level ? level : p.level;
+	bool ahead = go_ahead(e, &p.level);
+	LLVMValueRef sum = NULL;
+	for (int i = 0; i < n; i++) {
+		LLVMValueRef x = scaled(e, emit_fetch(e, t[i].v, &none, false, false), t[i].coef);
+		sum = sum ? LLVMBuildAdd(e->b, sum, x, "") : x;
+	}
+	p.value = byte_offset(e, p.value, sum);
+	if (ahead)
+		p.value = LLVMBuildFreeze(e->b, p.value, "");
+	LLVMPositionBuilderAtEnd(e->b, here);
+	p.parent = parent;
+	p.nterms = n;
+	p.terms = arena_dup(&e->arena, t, sizeof *t * (size_t)n);
+	return p.terms ? keep_pointer(e, p) : -1;
+}
+
+// Pointer to the part of the address that is the same for all copies.
+static LLVMValueRef base_pointer(struct emit *e, const struct address *a, int buf, int seg, const struct ecombo *c)
+{
+	int at = root_pointer(e, buf, seg, c), done = 0;
+	struct eterm *t = ARENA_ARRAY(&e->arena, struct eterm, a->nfixed + 1);
+
+	for (int level = 0; level <= e->nscopes && at >= 0 && t && done < a->nfixed; level++) {
+		int n = 0;
+		for (int i = 0; i < a->nfixed; i++)
+			if (level_of(e, a->fixed[i].v) == level)
+				t[n++] = a->fixed[i];
+		if (n)
+			at = add_level(e, at, t, n, level);
+		done += n;
+	}
+	return at < 0 || !t ? e->bufs[buf] : e->pointers[at].value;
+}
+
+static LLVMValueRef copy_pointer(struct emit *e, const struct address *a, int buf, int seg, const struct ecombo *c)
+{
+	LLVMValueRef p = base_pointer(e, a, buf, seg, c);
+	int64_t imm = a->imm;
+
+	for (int i = 0; i < a->nunroll; i++)
+		p = byte_offset(e, p, scaled(e, emit_fetch(e, a->unroll[i].v, c, false, false), a->unroll[i].coef));
+	for (int x = 0; x < EMIT_AXES; x++)
+		imm += a->axis_step[x] * c->i[x];
+	return at_offset(e, p, imm);
+}
+
+static bool lanes_fit_i32(const struct emit *e, const struct address *a)
+{
+	int64_t lo = 0, hi = 0, vlo, vhi;
+
+	if (a->lane_step > INT32_MAX / EMIT_MAX_LANES || a->lane_step < -(INT32_MAX / EMIT_MAX_LANES))
+		return false;
+	lo = hi = a->lane_step * e->lanes;
+	for (int i = 0; i < a->nlane; i++) {
+		int64_t coef = a->lane[i].coef, x, y;
+		if (!e->values[a->lane[i].v].narrow || !kernel_interval(e->k, a->lane[i].v, &vlo, &vhi) ||
+		    __builtin_mul_overflow(vlo, coef, &x) || __builtin_mul_overflow(vhi, coef, &y) ||
+		    __builtin_add_overflow(lo, x < y ? x : y, &lo) || __builtin_add_overflow(hi, x < y ? y : x, &hi))
+			return false;
+	}
+	return lo >= INT32_MIN && hi <= INT32_MAX;
+}
+
+// Pointers of the lanes: p plus their own part of the index, in i32 elements where that is enough.
+static LLVMValueRef lane_pointers(struct emit *e, const struct address *a, LLVMTypeRef element, LLVMValueRef p,
+                                  const struct ecombo *c)
+{
+	bool narrow = lanes_fit_i32(e, a);
+	LLVMTypeRef t = narrow ? e->i32 : e->i64;
+	LLVMValueRef sum = a->lane_step ? emit_iota(t, e->lanes, a->lane_step) : NULL;
+
+	for (int i = 0; i < a->nlane; i++) {
+		LLVMValueRef x = scaled(e, emit_fetch(e, a->lane[i].v, c, true, narrow), a->lane[i].coef);
+		sum = sum ? LLVMBuildAdd(e->b, sum, x, "") : x;
+	}
+	if (!sum)
+		sum = LLVMConstNull(emit_vector_of(t, e->lanes));
+	return LLVMBuildGEP2(e->b, element, p, &sum, 1, "");
+}
+
+// ---- accesses ----
+
+struct access {
+	struct address a;
+	int buf, seg, guard; // K_NONE
+	bool lane;           // of a whole lane loop
+	LLVMTypeRef element; // in memory
+	unsigned bytes;
+};
+
+static struct access access_of(struct emit *e, int inst)
+{
+	const struct kernel *k = e->k;
+	const struct kinst *in = &k->insts[inst];
+	int guard = in->op == K_STORE ? 2 : 1;
+	tgc_type type = k->bufs[in->aux].type;
+	struct access m = {.buf = in->aux, .seg = K_NONE, .guard = K_NONE, .lane = e->values[inst].lane};
+
+	m.bytes = (unsigned)tgc_type_bytes(type);
+	m.element = emit_memory_type(e, type);
+	m.a = take_apart(e, kernel_src(k, inst, 0), m.bytes);
+	if (in->nsrc > guard)
+		m.guard = kernel_src(k, inst, guard);
+	if (in->nsrc > guard + 1)
+		m.seg = kernel_src(k, inst, guard + 1);
+	return m;
+}
+
+static bool guard_by_lane(const struct emit *e, const struct access *m)
+{
+	return m->guard != K_NONE && e->values[m->guard].lane;
+}
+
+// NULL: no guard, or one that always holds.
+static LLVMValueRef guard_value(struct emit *e, const struct access *m, const struct ecombo *c, bool lane)
+{
+	if (m->guard == K_NONE)
+		return NULL;
+	LLVMValueRef g = emit_fetch(e, m->guard, c, lane, false);
+	return emit_all_true(g) ? NULL : g;
+}
+
+static void align(struct emit *e, LLVMValueRef call, unsigned param, unsigned bytes)
+{
+	unsigned kind = LLVMGetEnumAttributeKindForName("align", 5);
+	LLVMAddCallSiteAttribute(call, param, LLVMCreateEnumAttribute(e->c, kind, bytes));
+}
+
+// The masked intrinsics lost their alignment operand in LLVM 22; args[at] is its place.
+static LLVMValueRef masked(struct emit *e, const char *name, LLVMTypeRef types[2], LLVMValueRef args[4], int n, int at,
+                           unsigned bytes)
+{
+	unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+	LLVMTypeRef ft = LLVMIntrinsicGetType(e->c, id, types, 2);
+	LLVMValueRef f = LLVMGetIntrinsicDeclaration(e->m, id, types, 2);
+
+	if (LLVMCountParamTypes(ft) == (unsigned)n)
+		return LLVMBuildCall2(e->b, ft, f, args, (unsigned)n, "");
+	for (int i = at; i < n - 1; i++)
+		args[i] = args[i + 1];
+	LLVMValueRef r = LLVMBuildCall2(e->b, ft, f, args, (unsigned)n - 1, "");
+	align(e, r, (unsigned)at, bytes); // its pointer operand stands before it; parameters count from 1
+	return r;
+}
+
+static LLVMValueRef reversed(struct emit *e, LLVMValueRef x)
+{
+	int n = emit_lanes_of(x);
+	LLVMValueRef mask[EMIT_MAX_LANES];
+
+	if (n == 1)
+		return x;
+	for (int i = 0; i < n; i++)
+		mask[i] = LLVMConstInt(e->i32, (unsigned)(n - 1 - i), 0);
+	return LLVMBuildShuffleVector(e->b, x, LLVMGetPoison(LLVMTypeOf(x)), LLVMConstVector(mask, (unsigned)n), "");
+}
+
+enum { ZERO_BYTES = 64 * EMIT_AXES };
+
+// Readable zeros: a load whose guard is false goes there, so that no branch and no select of values is needed.
+static LLVMValueRef zeros(struct emit *e)
+{
+	if (!e->zeros) {
+		LLVMTypeRef t = LLVMArrayType2(e->i8, ZERO_BYTES);
+		e->zeros = LLVMAddGlobal(e->m, t, "zeros");
+		LLVMSetInitializer(e->zeros, LLVMConstNull(t));
+		LLVMSetGlobalConstant(e->zeros, 1);
+		LLVMSetLinkage(e->zeros, LLVMPrivateLinkage);
+		LLVMSetAlignment(e->zeros, 64);
+	}
+	return e->zeros;
+}
+
+static LLVMValueRef load_at(struct emit *e, LLVMTypeRef t, LLVMValueRef p, unsigned bytes)
+{
+	LLVMValueRef r = LLVMBuildLoad2(e->b, t, p, "");
+	LLVMSetAlignment(r, bytes);
+	return r;
+}
+
+static LLVMValueRef load_plain(struct emit *e, const struct access *m, LLVMValueRef p, LLVMValueRef guard, int lanes)
+{
+	if (guard)
+		p = LLVMBuildSelect(e->b, guard, p, zeros(e), "");
+	return load_at(e, emit_vector_of(m->element, lanes), p, m->bytes);
+}
+
+static LLVMValueRef load_masked(struct emit *e, const struct access *m, LLVMValueRef p, LLVMValueRef mask)
+{
+	LLVMTypeRef types[2] = {emit_vector_of(m->element, e->lanes), e->ptr};
+	LLVMValueRef args[4] = {p, LLVMConstInt(e->i32, m->bytes, 0), mask, LLVMConstNull(types[0])};
+	return masked(e, "llvm.masked.load", types, args, 4, 1, m->bytes);
+}
+
+static LLVMValueRef load_gather(struct emit *e, const struct access *m, LLVMValueRef p, LLVMValueRef mask,
+                                const struct ecombo *c)
+{
+	LLVMTypeRef types[2] = {emit_vector_of(m->element, e->lanes), emit_vector_of(e->ptr, e->lanes)};
+	LLVMTypeRef bits = emit_vector_of(e->i1, e->lanes);
+	LLVMValueRef args[4] = {lane_pointers(e, &m->a, m->element, p, c), LLVMConstInt(e->i32, m->bytes, 0),
+				mask ? mask : LLVMConstAllOnes(bits), LLVMConstNull(types[0])};
+	return masked(e, "llvm.masked.gather", types, args, 4, 1, m->bytes);
+}
+
+static LLVMValueRef load_lanes(struct emit *e, const struct access *m, LLVMValueRef p, const struct ecombo *c)
+{
+	bool by_lane = guard_by_lane(e, m), contiguous = !m->a.nlane && (m->a.lane_step == 1 || m->a.lane_step == -1);
+	LLVMValueRef guard = guard_value(e, m, c, by_lane);
+
+	if (!contiguous || (guard && !by_lane && e->lanes * (int)m->bytes > ZERO_BYTES))
+		return load_gather(e, m, p, guard ? emit_splat(e, guard, e->lanes) : NULL, c);
+	bool back = m->a.lane_step < 0;
+	if (back)
+		p = at_offset(e, p, -(int64_t)m->bytes * (e->lanes - 1));
+	LLVMValueRef r;
+	if (guard && by_lane)
+		r = load_masked(e, m, p, back ? reversed(e, guard) : guard);
+	else
+		r = load_plain(e, m, p, guard, e->lanes);
+	return back ? reversed(e, r) : r;
+}
+
+static LLVMValueRef from_memory(struct emit *e, tgc_type t, LLVMValueRef x)
+{
+	if (t != TGC_BOOL)
+		return x;
+	return LLVMBuildICmp(e->b, LLVMIntNE, x, LLVMConstNull(LLVMTypeOf(x)), "");
+}
+
+void emit_load(struct emit *e, int inst)
+{
+	const struct kinst *in = &e->k->insts[inst];
+	struct access m = access_of(e, inst);
+	struct ecombo c = {0};
+
+	if (e->arena.failed)
+		return;
+	do {
+		LLVMValueRef p = copy_pointer(e, &m.a, m.buf, m.seg, &c), r;
+		if (m.lane && e->lanes > 1)
+			r = load_lanes(e, &m, p, &c);
+		else
+			r = load_plain(e, &m, p, guard_value(e, &m, &c, false), 1);
+		emit_define(e, inst, &c, from_memory(e, in->type, r));
+	} while (emit_next(e, e->values[inst].deps, &c));
+}
+
+// ---- stores ----
+
+static void store_at(struct emit *e, LLVMValueRef x, LLVMValueRef p, unsigned bytes)
+{
+	LLVMSetAlignment(LLVMBuildStore(e->b, x, p), bytes);
+}
+
+// A store under a guard that is the same for all lanes: a branch.
+static void store_if(struct emit *e, LLVMValueRef guard, LLVMValueRef x, LLVMValueRef p, unsigned bytes)
+{
+	LLVMBasicBlockRef yes = LLVMAppendBasicBlockInContext(e->c, e->fn, "store");
+	LLVMBasicBlockRef done = LLVMAppendBasicBlockInContext(e->c, e->fn, "stored");
+
+	LLVMBuildCondBr(e->b, guard, yes, done);
+	LLVMPositionBuilderAtEnd(e->b, yes);
+	store_at(e, x, p, bytes);
+	LLVMBuildBr(e->b, done);
+	LLVMPositionBuilderAtEnd(e->b, done);
+}
+
+static void store_masked(struct emit *e, const struct access *m, LLVMValueRef x, LLVMValueRef p, LLVMValueRef mask)
+{
+	LLVMTypeRef types[2] = {LLVMTypeOf(x), e->ptr};
+	LLVMValueRef args[4] = {x, p, LLVMConstInt(e->i32, m->bytes, 0), mask};
+	masked(e, "llvm.masked.store", types, args, 4, 2, m->bytes);
+}
+
+static void store_scatter(struct emit *e, const struct access *m, LLVMValueRef x, LLVMValueRef p, LLVMValueRef mask,
+                          const struct ecombo *c)
+{
+	LLVMTypeRef types[2] = {LLVMTypeOf(x), emit_vector_of(e->ptr, e->lanes)};
+	LLVMTypeRef bits = emit_vector_of(e->i1, e->lanes);
+	LLVMValueRef args[4] = {x, lane_pointers(e, &m->a, m->element, p, c), LLVMConstInt(e->i32, m->bytes, 0),
+				mask ? mask : LLVMConstAllOnes(bits)};
+	masked(e, "llvm.masked.scatter", types, args, 4, 2, m->bytes);
+}
+
+static void store_lanes(struct emit *e, const struct access *m, LLVMValueRef x, LLVMValueRef p, const struct ecombo *c)
+{
+	bool by_lane = guard_by_lane(e, m), contiguous = !m->a.nlane && (m->a.lane_step == 1 || m->a.lane_step == -1);
+	LLVMValueRef guard = guard_value(e, m, c, by_lane);
+
+	if (!contiguous) {
+		store_scatter(e, m, x, p, guard ? emit_splat(e, guard, e->lanes) : NULL, c);
+		return;
+	}
+	if (m->a.lane_step < 0) {
+		p = at_offset(e, p, -(int64_t)m->bytes * (e->lanes - 1));
+		x = reversed(e, x);
+		guard = guard && by_lane ? reversed(e, guard) : guard;
+	}
+	if (!guard)
+		store_at(e, x, p, m->bytes);
+	else if (by_lane)
+		store_masked(e, m, x, p, guard);
+	else
+		store_if(e, guard, x, p, m->bytes);
+}
+
+void emit_store(struct emit *e, int inst)
+{
+	const struct kernel *k = e->k;
+	struct access m = access_of(e, inst);
+	int value = kernel_src(k, inst, 1);
+	struct ecombo c = {0};
+
+	if (e->arena.failed)
+		return;
+	do {
+		bool lane = m.lane && e->lanes > 1;
+		LLVMValueRef p = copy_pointer(e, &m.a, m.buf, m.seg, &c);
+		LLVMValueRef x = emit_fetch(e, value, &c, lane, false);
+		if (k->bufs[m.buf].type == TGC_BOOL)
+			x = LLVMBuildZExt(e->b, x, emit_like(e->i8, x), "");
+		LLVMValueRef guard = lane ? NULL : guard_value(e, &m, &c, false);
+		if (lane)
+			store_lanes(e, &m, x, p, &c);
+		else if (guard)
+			store_if(e, guard, x, p, m.bytes);
+		else
+			store_at(e, x, p, m.bytes);
+	} while (emit_next(e, e->values[inst].deps, &c));
+}
+
+// ---- tables ----
+
+static LLVMValueRef table_global(struct emit *e, int table)
+{
+	const struct ktable *t = &e->k->tables[table];
+
+	if (e->tables[table])
+		return e->tables[table];
+	LLVMValueRef *values = ARENA_ARRAY(&e->arena, LLVMValueRef, t->n);
+	if (!values)
+		return LLVMGetUndef(e->ptr);
+	for (int i = 0; i < t->n; i++)
+		values[i] = emit_int(e, t->values[i]);
+	LLVMValueRef array = LLVMConstArray2(e->i64, values, (uint64_t)t->n);
+	LLVMValueRef g = LLVMAddGlobal(e->m, LLVMTypeOf(array), "table");
+	LLVMSetInitializer(g, array);
+	LLVMSetGlobalConstant(g, 1);
+	LLVMSetLinkage(g, LLVMPrivateLinkage);
+	LLVMSetAlignment(g, 64);
+	return e->tables[table] = g;
+}
+
+void emit_table(struct emit *e, int inst)
+{
+	const struct evalue *v = &e->values[inst];
+	struct access m = {.element = e->i64, .bytes = 8};
+	struct ecombo c = {0};
+	LLVMValueRef g = table_global(e, e->k->insts[inst].aux);
+	int index = kernel_src(e->k, inst, 0);
+
+	m.a.lane = ARENA_ARRAY(&e->arena, struct eterm, 1);
+	if (e->arena.failed)
+		return;
+	m.a.nlane = 1;
+	m.a.lane[0] = (struct eterm){1, index};
+	do {
+		LLVMValueRef r;
+		if (v->lane && e->lanes > 1) {
+			r = load_gather(e, &m, g, NULL, &c);
+			if (v->narrow)
+				r = LLVMBuildTrunc(e->b, r, emit_vector_of(e->i32, e->lanes), "");
+		} else {
+			LLVMValueRef i = emit_fetch(e, index, &c, false, false);
+			r = load_at(e, e->i64, LLVMBuildGEP2(e->b, e->i64, g, &i, 1, ""), 8);
+			if (v->narrow)
+				r = LLVMBuildTrunc(e->b, r, e->i32, "");
+		}
+		emit_define(e, inst, &c, r);
+	} while (emit_next(e, v->deps, &c));
+}
