@@ -364,6 +364,7 @@ struct node *calc_mean(struct calc *k, struct node *x, uint32_t axes_mask, doubl
 struct node *calc_drop(struct calc *k, struct node *x, uint32_t axes_mask); // axes of size 1
 struct node *calc_iota(struct calc *k, tgc_type t, int rank, int axis, struct dim n); // other axes of size 1
 struct node *calc_matmul(struct calc *k, struct node *x, struct node *w);
+struct node *calc_softmax(struct calc *k, struct node *x, uint32_t axes_mask);
 struct node *calc_uniform(struct calc *k, tgc_type t, int rank, const struct dim *d); // [0, 1)
 struct node *calc_bits(struct calc *k, int rank, const struct dim *d);                // u32
 struct node *calc_done(struct calc *k, struct node *result); // a new reference; lets go of the rest
@@ -564,11 +565,24 @@ void plan_free(struct plan *p);
 void plan_print(const struct plan *p, struct text *t);
 char *plan_verify(const struct plan *p); // NULL if sound, else what is wrong (malloc'ed)
 struct plan *plan_parse(struct tgc_context *c, const char *text, char **error);
-void plan_place(struct plan *p); // memory.c: liveness, offsets, peak; needs steps, groups and buffers only
-// Every plan buffer that lowering the group will read, in a fixed order; returns how many there are, writes at
-// most cap of them; -1: out of memory. `exact[i]` (may be NULL): bit 0 read at the index of the roots that are
-// shaped like it, bit 1 read at other indices too.
-int group_inputs(const struct plan *p, int group, int32_t *bufs, uint8_t *exact, int cap);
+// memory.c: liveness, offsets, peak, lower bound; needs steps, groups and buffers only. Kernel arguments need not
+// be known. false: out of memory.
+bool plan_place(struct plan *p);
+bool plan_order(struct plan *p, struct arena *scratch); // order.c: outputs to buffers, in place or copied; steps
+int plan_buf(struct plan *p, int cls, int index, int node); // a new buffer shaped like the pnode, row-major
+// group_inputs.c. Every plan buffer that lowering the group will read, in a fixed order; returns how many there
+// are, writes at most cap of them; -1: out of memory.
+int group_inputs(const struct plan *p, int group, int32_t *bufs, int cap);
+// The same as pnodes: leaves in memory and roots of other groups.
+enum {
+	READ_EXACT = 1, // at the index of a root of the same shape
+	READ_OTHER = 2, // at other indices
+};
+struct source {
+	int32_t node;
+	uint8_t how; // READ_*
+};
+int group_sources(const struct plan *p, int group, struct source **out); // *out: malloc'ed; -1: out of memory
 
 // group.c, group_store.c: what is computed where. Internal to scheduling; lives in a scratch arena.
 enum { AT_NONE, AT_ROW, AT_FULL }; // the index a value has in its group: kept axes of main, or all axes
@@ -614,5 +628,6 @@ bool group_before(const struct gbuild *a, const struct gbuild *b);
 bool same_space(const struct prog *p, int a, int b); // equal dims, sizes of 1 put aside
 int prog_stored_as(const struct prog *p, int node);  // reshapes put aside: they share their operand's memory
 double op_flops(int op, tgc_type t);
+bool layout_is_copy(const struct prog *p, int node); // layout.c: a reshape to its own shape: a copy in another order
 
 #endif
