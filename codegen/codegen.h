@@ -234,6 +234,7 @@ struct kcopy {
 	int32_t *map;     // by instruction of from: its value in b->k, K_NONE if there is none (yet)
 	bool *live;       // by instruction of from: an effect needs it
 	bool (*loop)(struct kcopy *cp, int loop); // the hook; NULL: none
+	bool (*inst)(struct kcopy *cp, int inst); // may take over an instruction and fill map; set by hooks; NULL: none
 	void *user;
 };
 typedef bool kcopy_hook(struct kcopy *cp, int loop);

@@ -131,6 +131,8 @@ void kcopy_inst(struct kcopy *cp, int inst)
 	const struct kinst *in = &cp->from->insts[inst];
 	if (cp->map[inst] != K_NONE || !cp->live[inst] || b->k->arena.failed)
 		return;
+	if (cp->inst && cp->inst(cp, inst))
+		return;
 	int v = 0; // of stores and loops: done
 	switch (in->op) {
 	case K_CONST:

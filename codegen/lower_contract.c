@@ -104,6 +104,8 @@ static void window_axis(struct lower *lo, struct contraction *c, struct lower_re
 		require(lo, c, lower_inside(lo, p, 0, last + 1));
 	if (x->dil_a > 1)
 		require(lo, c, lower_inside(lo, kb_imod(b, p, x->dil_a), 0, 1));
+	else if (taps > 1 && bounds) // in range by the loop's bounds, which interval analysis cannot see
+		p = kb_op2(b, OP_MAX, TGC_I64, kb_op2(b, OP_MIN, TGC_I64, p, kb_int(b, last)), kb_int(b, 0));
 	c->ia[x->a] = kb_idiv(b, p, x->dil_a);
 	c->ib[x->b] = back ? kb_affine(b, taps - 1, 1, (int64_t[]){-1}, &t) : t;
 }

@@ -185,7 +185,7 @@ static bool check_access(struct checker *c, int v, int guard, int segment)
 		return false;
 	if ((segment != K_NONE) != b->segmented)
 		return fail(c, v, b->segmented ? "b%d wants a segment" : "b%d has no segments", in->aux);
-	if (guard != K_NONE || c->empty)
+	if (guard != K_NONE || c->empty || b->segmented) // segments' lengths are known to the tables only
 		return true;
 	if (!kernel_interval(c->k, index, &lo, &hi))
 		return fail(c, v, "unguarded index of b%d has no known bounds", in->aux);
@@ -287,19 +287,35 @@ static int chain_step(const struct kernel *k, int v, int combine)
 	return K_NONE;
 }
 
+// A step that counts under a condition: select(condition, steps from x, x). Does `step` lead to x?
+static bool leads_to(const struct checker *c, int step, int x, int combine)
+{
+	while (step != x && step != K_NONE && c->uses[step] == 1)
+		step = chain_step(c->k, step, combine);
+	return step == x;
+}
+
 static bool check_chain(struct checker *c, const struct kloop *l, int i)
 {
-	int v = l->next[i], arg = l->arg[i];
+	int v = l->next[i], arg = l->arg[i], allowed = 1;
 	while (v != arg) {
-		if (c->uses[v] != 1)
+		const struct kinst *in = &c->k->insts[v];
+		if (c->uses[v] > allowed)
 			return fail(c, l->inst, "carry %d: a partial result of the reduction has other uses",
 			            i);
+		allowed = 1;
+		if (in->op == OP_SELECT &&
+		    leads_to(c, kernel_src(c->k, v, 1), kernel_src(c->k, v, 2), l->combine[i])) {
+			v = kernel_src(c->k, v, 2);
+			allowed = 2;
+			continue;
+		}
 		v = chain_step(c->k, v, l->combine[i]);
 		if (v == K_NONE)
 			return fail(c, l->inst, "carry %d is not yielded as %s(carry, term)", i,
 			            op_info[l->combine[i]].name);
 	}
-	return c->uses[arg] <= 1 || fail(c, l->inst, "carry %d has other uses than its combination", i);
+	return c->uses[arg] <= allowed || fail(c, l->inst, "carry %d has other uses than its combination", i);
 }
 
 static bool check_carry(struct checker *c, const struct kloop *l, int i)
