@@ -32,6 +32,7 @@ void *arena_alloc(struct arena *a, size_t bytes);
 void *arena_dup(struct arena *a, const void *p, size_t bytes);
 char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void arena_free(struct arena *a); // leaves it empty and usable
+void arena_reset(struct arena *a); // empties it, keeps the memory in one block: no page faults next time
 #define ARENA_NEW(a, type) ((type *)arena_alloc(a, sizeof(type)))
 #define ARENA_ARRAY(a, type, n) ((type *)arena_alloc(a, sizeof(type) * (size_t)(n)))
 
@@ -290,6 +291,7 @@ tgc_tensor *handle_error(struct tgc_context *c); // c may be NULL: the static on
 void handle_rebind(tgc_tensor *t, struct node *n); // takes the reference on n
 void handle_keep(tgc_tensor *t); // binds it to no scope
 void handle_free(tgc_tensor *t);
+void handle_each(struct tgc_context *c, void (*fn)(tgc_tensor *t, void *user), void *user); // every live one
 bool scope_push(struct tgc_context *c); // false: out of memory
 void scope_pop(struct tgc_context *c);
 // Zeroed memory that dies with the current scope; `drop` (may be NULL) is called before. NULL: out of memory.

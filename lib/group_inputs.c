@@ -1,0 +1,178 @@
+// What a group reads: the same walk that lowering makes, from its roots back to memory.
+// In:  a plan with groups and node_buf. Out: leaves and stored values it reads, and whether at the roots' index.
+// Not here: lowering itself (codegen/lower*.c).
+#include "lib.h"
+
+#include <stdlib.h>
+
+struct walk {
+	const struct plan *p;
+	int32_t *seen; // open addressing: node * 2 + exact + 1, 0: free
+	int32_t *stack;
+	struct source *out;
+	int32_t *out_at; // seen slot's source; by slot
+	int cap, nseen, nstack, stack_cap, nout, out_cap;
+	bool failed;
+};
+
+static int slot(const struct walk *w, int32_t key)
+{
+	uint32_t mask = (uint32_t)w->cap - 1, at = (uint32_t)key * 2654435761u;
+
+	for (at = (at ^ at >> 16) & mask; w->seen[at] && w->seen[at] != key; at = (at + 1) & mask)
+		;
+	return (int)at;
+}
+
+static bool grow_seen(struct walk *w)
+{
+	struct walk old = *w;
+
+	if (w->cap && w->nseen * 2 < w->cap)
+		return true;
+	w->cap = w->cap ? 2 * w->cap : 256;
+	w->seen = calloc((size_t)w->cap, sizeof *w->seen);
+	w->out_at = calloc((size_t)w->cap, sizeof *w->out_at);
+	if (!w->seen || !w->out_at) {
+		free(w->seen);
+		free(w->out_at);
+		*w = old;
+		w->failed = true;
+		return false;
+	}
+	for (int i = 0; i < old.cap; i++) {
+		if (old.seen[i]) {
+			int at = slot(w, old.seen[i]);
+
+			w->seen[at] = old.seen[i];
+			w->out_at[at] = old.out_at[i];
+		}
+	}
+	free(old.seen);
+	free(old.out_at);
+	return true;
+}
+
+// First visit of the node in this way.
+static bool enter(struct walk *w, int node, bool exact)
+{
+	int32_t key = node * 2 + exact + 1;
+	int at;
+
+	if (w->failed || !grow_seen(w))
+		return false;
+	at = slot(w, key);
+	if (w->seen[at])
+		return false;
+	w->seen[at] = key;
+	w->out_at[at] = -1;
+	w->nseen++;
+	return true;
+}
+
+static bool room(struct walk *w, void *array, int n, int *cap, size_t bytes)
+{
+	void *old, *fresh;
+	int want = n * 2 + 64;
+
+	if (n < *cap)
+		return true;
+	memcpy(&old, array, sizeof old);
+	fresh = realloc(old, bytes * (size_t)want);
+	if (!fresh) {
+		w->failed = true;
+		return false;
+	}
+	memcpy(array, &fresh, sizeof fresh);
+	*cap = want;
+	return true;
+}
+
+static void push(struct walk *w, int node, bool exact)
+{
+	if (enter(w, node, exact) && room(w, &w->stack, w->nstack, &w->stack_cap, sizeof *w->stack))
+		w->stack[w->nstack++] = node * 2 + exact;
+}
+
+static void found(struct walk *w, int node, bool exact)
+{
+	int other = slot(w, node * 2 + !exact + 1), at;
+
+	if (w->seen[other] && w->out_at[other] >= 0) {
+		w->out[w->out_at[other]].how |= exact ? READ_EXACT : READ_OTHER;
+		return;
+	}
+	if (!room(w, &w->out, w->nout, &w->out_cap, sizeof *w->out))
+		return;
+	at = slot(w, node * 2 + exact + 1);
+	w->out_at[at] = w->nout;
+	w->out[w->nout++] = (struct source){node, exact ? READ_EXACT : READ_OTHER};
+}
+
+static bool keeps_index(const struct prog *p, int node, int k)
+{
+	const struct pnode *n = &p->nodes[node];
+
+	if (op_is_elementwise(n->op) || n->op == OP_CHECK)
+		return true;
+	if (n->op == OP_SCATTER)
+		return k == 0;
+	return n->op == OP_RESHAPE && same_space(p, node, n->src[0]);
+}
+
+static bool is_root(const struct group *g, int node)
+{
+	for (int i = 0; i < g->nroots; i++)
+		if (g->roots[i] == node)
+			return true;
+	return false;
+}
+
+static void visit(struct walk *w, const struct group *g, int32_t entry)
+{
+	const struct plan *p = w->p;
+	int node = entry / 2;
+	const struct pnode *n = &p->prog.nodes[node];
+	bool exact = entry & 1;
+
+	if (n->op == OP_VARIABLE || n->op == OP_DATA || (p->node_buf[node] >= 0 && !is_root(g, node))) {
+		found(w, node, exact);
+		return;
+	}
+	for (int k = n->nsrc - 1; k >= 0; k--)
+		push(w, n->src[k], exact && keeps_index(&p->prog, node, k));
+}
+
+int group_sources(const struct plan *p, int group, struct source **out)
+{
+	const struct group *g = &p->groups[group];
+	struct walk w = {.p = p};
+
+	for (int i = g->nroots - 1; i >= 0; i--)
+		push(&w, g->roots[i], true);
+	while (w.nstack > 0 && !w.failed)
+		visit(&w, g, w.stack[--w.nstack]);
+	free(w.seen);
+	free(w.out_at);
+	free(w.stack);
+	*out = w.out;
+	return w.failed ? -1 : w.nout;
+}
+
+int group_inputs(const struct plan *p, int group, int32_t *bufs, int cap)
+{
+	struct source *s;
+	int n = group_sources(p, group, &s), count = 0;
+
+	for (int i = 0; i < n; i++) {
+		int buf = p->node_buf[s[i].node];
+		bool dup = false;
+
+		for (int j = 0; j < i && !dup; j++)
+			dup = p->node_buf[s[j].node] == buf;
+		if (!dup && count++ < cap)
+			bufs[count - 1] = buf;
+	}
+	free(s);
+	return n < 0 ? -1 : count;
+}

@@ -1,0 +1,87 @@
+// A plan as text.
+// In:  a plan. Out: its program, then a line a buffer, a group, a step:
+//     buf b2 arena 0 f32[2,4] {4,1} %7 at 64 bytes 32 live 0..1
+//     group g0 reduce main %7 split 1 segs 0 roots %7=b2 %9=b3 ; why nothing more joined
+//     step kernel g0 args b1 b2 b3 scalars @4 code 0
+//     step copy b3 b4
+// The text parses back (plan_parse.c) but for the reasons. Not here: kernels.
+#include "lib.h"
+
+const char *const plan_buffer_names[] = {
+    [BUF_LEAF] = "leaf", [BUF_OUT] = "out", [BUF_ARENA] = "arena", [BUF_FLAGS] = "flags"};
+const char *const plan_group_names[] = {[GROUP_MAP] = "map",
+                                        [GROUP_REDUCE] = "reduce",
+                                        [GROUP_CONTRACT] = "contract",
+                                        [GROUP_SCATTER] = "scatter",
+                                        [GROUP_SEGMENTED] = "segmented"};
+
+static void print_buf(const struct plan *p, int at, struct text *t)
+{
+	const struct pbuf *b = &p->bufs[at];
+
+	text_add(t, "  buf b%d %s %d %s[", at, plan_buffer_names[b->cls], b->index,
+	         tgc_type_name((tgc_type)b->type));
+	for (int i = 0; i < b->rank; i++) {
+		text_add(t, "%s%lld", i ? "," : "", (long long)b->dims[i].n);
+		if (b->dims[i].sym)
+			text_add(t, ":%lld", (long long)b->dims[i].sym);
+	}
+	text_add(t, "] {");
+	for (int i = 0; i < b->rank; i++)
+		text_add(t, "%s%lld", i ? "," : "", (long long)b->strides[i]);
+	text_add(t, "}");
+	if (b->node >= 0)
+		text_add(t, " %%%d", b->node);
+	text_add(t, " at %lld bytes %lld live %d..%d\n", (long long)b->offset_bytes, (long long)b->bytes,
+	         b->first, b->last);
+}
+
+static void print_group(const struct plan *p, int at, struct text *t)
+{
+	const struct group *g = &p->groups[at];
+
+	text_add(t, "  group g%d %s", at, plan_group_names[g->kind]);
+	if (g->main >= 0)
+		text_add(t, " main %%%d", g->main);
+	text_add(t, " split %lld", (long long)g->split);
+	if (g->scratch_buf >= 0)
+		text_add(t, " scratch b%d", g->scratch_buf);
+	text_add(t, " segs %d roots", g->nsegs);
+	for (int i = 0; i < g->nroots; i++)
+		text_add(t, " %%%d=b%d", g->roots[i], g->root_bufs[i]);
+	text_add(t, " ; %s\n", g->why ? g->why : "");
+}
+
+static void print_step(const struct pstep *s, struct text *t)
+{
+	if (s->kind == STEP_COPY) {
+		text_add(t, "  step copy b%d b%d\n", s->src, s->dst);
+		return;
+	}
+	text_add(t, "  step kernel g%d", s->group);
+	if (s->kernel >= 0) {
+		text_add(t, " args");
+		for (int i = 0; i < s->nargs; i++)
+			text_add(t, " b%d", s->args[i]);
+		text_add(t, " scalars");
+		for (int i = 0; i < s->nscalars; i++)
+			text_add(t, " @%d", s->scalars[i]);
+		text_add(t, " code %d", s->kernel);
+	}
+	text_add(t, "\n");
+}
+
+void plan_print(const struct plan *p, struct text *t)
+{
+	text_add(t, "plan {\n");
+	prog_print(&p->prog, t);
+	text_add(t, "  arena %lld peak %lld bound %lld\n", (long long)p->arena_bytes, (long long)p->peak_bytes,
+	         (long long)p->lower_bound_bytes);
+	for (int i = 0; i < p->nbufs; i++)
+		print_buf(p, i, t);
+	for (int i = 0; i < p->ngroups; i++)
+		print_group(p, i, t);
+	for (int i = 0; i < p->nsteps; i++)
+		print_step(&p->steps[i], t);
+	text_add(t, "}\n");
+}
