@@ -119,6 +119,17 @@ static int fold_unary(struct kbuild *b, int op, tgc_type type, int x)
 	}
 }
 
+// Where bounds decide which one is larger: `first` if x is, `second` if y is.
+static int larger(const struct kbuild *b, tgc_type type, int x, int y, int first, int second)
+{
+	const struct kinst *ix = &b->k->insts[x], *iy = &b->k->insts[y];
+	if (x == y)
+		return x;
+	if (type_is_float(type) || type == TGC_U64)
+		return K_NONE;
+	return ix->lo >= iy->hi ? first : iy->lo >= ix->hi ? second : K_NONE;
+}
+
 static int fold_arithmetic(struct kbuild *b, int op, tgc_type type, int x, int y)
 {
 	bool is_float = type_is_float(type);
@@ -137,8 +148,9 @@ static int fold_arithmetic(struct kbuild *b, int op, tgc_type type, int x, int y
 	case OP_DIV:
 		return is_number(b, y, 1) ? x : K_NONE;
 	case OP_MAX:
+		return larger(b, type, x, y, x, y);
 	case OP_MIN:
-		return x == y ? x : K_NONE;
+		return larger(b, type, x, y, y, x);
 	default:
 		return K_NONE;
 	}

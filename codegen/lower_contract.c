@@ -42,7 +42,7 @@ static void free_axes(struct lower *lo, struct contraction *c)
 
 static void contracted_axes(struct lower *lo, struct contraction *c, struct lower_red *r, int node)
 {
-	int64_t size[LOWER_RANK];
+	int64_t size[LOWER_RANK] = {0};
 	int at[LOWER_RANK], axis[LOWER_RANK], n = 0;
 	for (int i = 0; i < c->naxes; i++) {
 		if (c->axes[i].role != ROLE_CONTRACTED || size_of(c, i) == 1)

@@ -126,7 +126,7 @@ int lower_reduce(struct lower *lo, int node, const int *idx)
 {
 	const struct pnode *n = NODE(lo, node), *s = NODE(lo, n->src[0]);
 	struct lower_red r;
-	int64_t size[LOWER_RANK];
+	int64_t size[LOWER_RANK] = {0};
 	int at[LOWER_RANK], red[LOWER_RANK], axis[LOWER_RANK], nred = 0;
 	if (lo->combine && node == lo->group->main)
 		return chunks(lo, node, idx);
