@@ -103,6 +103,20 @@ void arena_free(struct arena *a)
 	a->failed = false;
 }
 
+void arena_reset(struct arena *a)
+{
+	size_t bytes = 0;
+	for (struct arena_block *b = a->head; b; b = b->next)
+		bytes += b->cap;
+	if (a->head && a->head->next) {
+		arena_free(a);
+		grow(a, bytes);
+	}
+	if (a->head)
+		a->head->used = align_up(sizeof(struct arena_block));
+	a->failed = false;
+}
+
 static bool reserve(struct text *t, size_t more)
 {
 	if (t->failed || t->n + more < t->cap)

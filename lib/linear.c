@@ -43,17 +43,12 @@ static bool widen(struct arena *a, void *array, int used, int *cap, size_t bytes
 	return true;
 }
 
-static bool key_reserve(struct walk *w, size_t more)
+static bool key_grow(struct walk *w, size_t more)
 {
 	struct linear *l = w->l;
-	size_t cap = w->key_cap ? w->key_cap * 2 : 1024;
-	uint32_t *key;
+	size_t cap = w->key_cap * 2 + more + 1024;
+	uint32_t *key = ARENA_ARRAY(w->a, uint32_t, cap);
 
-	if (l->key_words + more <= w->key_cap)
-		return true;
-	if (cap < l->key_words + more)
-		cap = l->key_words + more;
-	key = ARENA_ARRAY(w->a, uint32_t, cap);
 	if (!key)
 		return false;
 	if (l->key_words)
@@ -63,21 +58,22 @@ static bool key_reserve(struct walk *w, size_t more)
 	return true;
 }
 
-// The functions below write where key_reserve has made room.
-static void put(struct linear *l, uint32_t v)
+static inline bool key_reserve(struct walk *w, size_t more)
 {
-	l->key[l->key_words++] = v;
+	return w->l->key_words + more <= w->key_cap || key_grow(w, more);
 }
 
-static void put_number(struct linear *l, int64_t v)
+// The functions below write where key_reserve has made room, and return where to go on.
+static inline uint32_t *put_number(uint32_t *k, int64_t v)
 {
 	if (v >= 0 && v <= INT32_MAX) {
-		put(l, (uint32_t)v);
-		return;
+		*k = (uint32_t)v;
+		return k + 1;
 	}
-	put(l, (uint32_t)KEY_ESCAPE);
-	put(l, (uint32_t)(uint64_t)v);
-	put(l, (uint32_t)((uint64_t)v >> 32));
+	k[0] = (uint32_t)KEY_ESCAPE;
+	k[1] = (uint32_t)(uint64_t)v;
+	k[2] = (uint32_t)((uint64_t)v >> 32);
+	return k + 3;
 }
 
 // Symbols by first appearance, from 1; 0: out of memory.
@@ -92,28 +88,34 @@ static int symbol(struct walk *w, int64_t sym)
 	return w->nsyms;
 }
 
-// Sizes into the key. Where there are symbols, the instruction gets dims of its own, with their numbers.
-static bool put_dims(struct walk *w, struct pnode *p)
+// Sizes with symbols: the instruction gets dims of its own, with their numbers. NULL: out of memory.
+static uint32_t *put_symbols(struct walk *w, struct pnode *p, uint32_t *k)
 {
-	struct dim *own = NULL;
+	struct dim *own = p->dims = arena_dup(w->a, p->dims, sizeof *own * p->rank);
+
+	for (int i = 0; own && i < p->rank; i++) {
+		if (own[i].sym) {
+			own[i].sym = symbol(w, own[i].sym);
+			if (!own[i].sym)
+				return NULL;
+			*k++ = (uint32_t)KEY_SYMBOL;
+			*k++ = (uint32_t)own[i].sym;
+		}
+		k = put_number(k, own[i].n);
+	}
+	return own ? k : NULL;
+}
+
+static inline uint32_t *put_dims(struct walk *w, struct pnode *p, uint32_t *k)
+{
+	uint32_t *start = k;
 
 	for (int i = 0; i < p->rank; i++) {
-		struct dim d = own ? own[i] : p->dims[i];
-
-		if (d.sym) {
-			if (!own)
-				own = p->dims = arena_dup(w->a, p->dims, sizeof *own * p->rank);
-			if (!own)
-				return false;
-			own[i].sym = symbol(w, d.sym);
-			if (!own[i].sym)
-				return false;
-			put(w->l, (uint32_t)KEY_SYMBOL);
-			put(w->l, (uint32_t)own[i].sym);
-		}
-		put_number(w->l, d.n);
+		if (p->dims[i].sym)
+			return put_symbols(w, p, start);
+		k = put_number(k, p->dims[i].n);
 	}
-	return true;
+	return k;
 }
 
 static int leaf_new(struct walk *w, enum leaf_class cls, int type, int32_t node, int64_t elems, struct node *n)
@@ -165,59 +167,72 @@ static int leaf_class(const struct node *n)
 static const uint8_t leaf_op[] = {
     [LEAF_VARIABLE] = OP_VARIABLE, [LEAF_DATA] = OP_DATA, [LEAF_INPUT] = OP_DATA, [LEAF_SCALAR] = OP_SCALAR};
 
-static bool emit_leaf(struct walk *w, struct node *n, int cls, struct pnode *p)
+static uint32_t *emit_leaf(struct walk *w, struct node *n, int cls, struct pnode *p, uint32_t *k)
 {
 	p->op = leaf_op[cls];
 	p->leaf = leaf_new(w, (enum leaf_class)cls, n->type, n->slot, node_elems(n), n);
-	put(w->l, (uint32_t)(p->op | n->type << 8 | n->rank << 16 | (cls + 1) << 24));
-	return p->leaf >= 0;
+	*k++ = (uint32_t)(p->op | n->type << 8 | n->rank << 16 | (cls + 1) << 24);
+	return p->leaf < 0 ? NULL : k;
 }
 
-static bool emit_op(struct walk *w, const struct node *n, struct pnode *p)
+static bool pool_reserve(struct walk *w, int n)
 {
+	if (w->pool_left >= n)
+		return true;
+	w->pool_left = n > 1024 ? n : 1024;
+	w->pool = ARENA_ARRAY(w->a, int32_t, w->pool_left);
+	return w->pool != NULL;
+}
+
+static inline uint32_t *emit_op(struct walk *w, const struct node *n, struct pnode *p, uint32_t *k)
+{
+	int nsrc = n->nsrc, nattr = n->nattr;
+	int32_t *src;
+
 	p->nsrc = n->nsrc;
 	p->nattr = n->nattr;
 	p->attr = n->attr;
-	put(w->l, (uint32_t)(p->op | n->type << 8 | n->rank << 16));
+	*k++ = (uint32_t)(p->op | n->type << 8 | n->rank << 16);
 	if (n->op == OP_CONST)
-		return const_new(w, n->slot, n);
-	put(w->l, (uint32_t)(n->nsrc | n->nattr << 16));
-	for (int i = 0; i < n->nattr; i++)
-		put_number(w->l, n->attr[i]);
-	if (w->pool_left < n->nsrc) {
-		w->pool_left = n->nsrc > 1024 ? n->nsrc : 1024;
-		w->pool = ARENA_ARRAY(w->a, int32_t, w->pool_left);
-		if (!w->pool)
-			return false;
-	}
-	p->src = w->pool;
-	for (int i = 0; i < n->nsrc; i++) {
-		p->src[i] = n->src[i]->slot;
-		put(w->l, (uint32_t)p->src[i]);
-	}
-	w->pool += n->nsrc;
-	w->pool_left -= n->nsrc;
-	return true;
+		return const_new(w, n->slot, n) ? k : NULL;
+	*k++ = (uint32_t)(nsrc | nattr << 16);
+	for (int i = 0; i < nattr; i++)
+		k = put_number(k, n->attr[i]);
+	if (!pool_reserve(w, nsrc))
+		return NULL;
+	src = p->src = w->pool;
+	for (int i = 0; i < nsrc; i++)
+		*k++ = (uint32_t)(src[i] = n->src[i]->slot);
+	w->pool += nsrc;
+	w->pool_left -= nsrc;
+	return k;
 }
 
 // Appends n; its sources are numbered.
 static bool emit(struct walk *w, struct node *n, int cls)
 {
 	struct prog *prog = &w->l->prog;
-	struct pnode p = {.op = n->op, .type = n->type, .rank = n->rank, .leaf = -1, .dims = n->dims};
+	struct pnode *p;
+	uint32_t *k;
 
-	if (!prog_reserve(prog, prog->n + 1) ||
-	    !key_reserve(w, 2 + 5 * (size_t)n->rank + 3 * (size_t)n->nattr + n->nsrc))
-		return false;
 	n->mark = w->epoch;
 	if (n->op == OP_DETACH && cls < 0) { // means something to gradients only
 		n->slot = n->src[0]->slot;
 		return true;
 	}
-	n->slot = prog->n;
-	if (!(cls >= 0 ? emit_leaf(w, n, cls, &p) : emit_op(w, n, &p)) || !put_dims(w, &p))
+	if ((prog->n == prog->cap && !prog_reserve(prog, prog->n + 1)) ||
+	    !key_reserve(w, 2 + 5 * (size_t)n->rank + 3 * (size_t)n->nattr + n->nsrc))
 		return false;
-	prog->nodes[prog->n++] = p;
+	n->slot = prog->n;
+	p = &prog->nodes[prog->n];
+	*p = (struct pnode){.op = n->op, .type = n->type, .rank = n->rank, .leaf = -1, .dims = n->dims};
+	k = w->l->key + w->l->key_words;
+	k = cls >= 0 ? emit_leaf(w, n, cls, p, k) : emit_op(w, n, p, k);
+	k = k ? put_dims(w, p, k) : NULL;
+	if (!k)
+		return false;
+	w->l->key_words = (size_t)(k - w->l->key);
+	prog->n++;
 	return true;
 }
 
@@ -294,8 +309,8 @@ static bool add_outs(struct walk *w, int n, struct node *const *outs, struct var
 	l->out_nodes = arena_dup(w->a, outs, sizeof *outs * (size_t)n);
 	if (!l->prog.outs || !l->out_nodes || !key_reserve(w, 2 + 2 * (size_t)n))
 		return false;
-	put(l, (uint32_t)n);
-	put(l, (uint32_t)ninputs);
+	l->key[l->key_words++] = (uint32_t)n;
+	l->key[l->key_words++] = (uint32_t)ninputs;
 	for (int i = 0; i < n; i++) {
 		struct pout *o = &l->prog.outs[l->prog.nouts++];
 
@@ -306,8 +321,8 @@ static bool add_outs(struct walk *w, int n, struct node *const *outs, struct var
 			if (o->assign < 0)
 				return false;
 		}
-		put(l, (uint32_t)o->node);
-		put(l, (uint32_t)(o->assign + 1));
+		l->key[l->key_words++] = (uint32_t)o->node;
+		l->key[l->key_words++] = (uint32_t)(o->assign + 1);
 	}
 	return true;
 }
