@@ -146,7 +146,7 @@ static bool end_of_line(struct parser *p)
 {
 	blanks(p);
 	if (*p->p && *p->p != '\n')
-		return fail(p, "unexpected '%.10s'", p->p);
+		return fail(p, "unexpected '%.*s'", (int)strcspn(p->p, " \n"), p->p);
 	next_line(p);
 	return true;
 }

@@ -43,7 +43,7 @@ static void literal(struct printer *p, const struct kinst *in)
 		text_add(p->t, "%s:nan:%016llx", tgc_type_name(in->type), (unsigned long long)n.i);
 	} else {
 		snprintf(digits, sizeof digits, "%.9g", n.f);
-		if (strtod(digits, NULL) != n.f)
+		if (number_round(in->type, (union number){.f = strtod(digits, NULL)}).f != n.f)
 			snprintf(digits, sizeof digits, "%.17g", n.f);
 		text_add(p->t, "%s:%s", tgc_type_name(in->type), digits);
 	}

@@ -6,10 +6,10 @@
 void kpass_simplify(struct kernel *k, const struct target *t)
 {
 	(void)t;
-	for (int round = 0; round < 4; round++) { // what falls away may leave more without use
-		int before = k->n;
+	int before;
+	kernel_rebuild(k, NULL, NULL);
+	do { // what folded leaves its operands without use
+		before = k->n;
 		kernel_rebuild(k, NULL, NULL);
-		if (k->n >= before)
-			break;
-	}
+	} while (k->n < before && !k->arena.failed);
 }

@@ -1,0 +1,1051 @@
+// The kernel IR: folding, hoisting, bounds, text, verifier, and the passes merge, unroll and bind.
+// Rows are kernels as text, before and after; every pass is also run against kernel_eval.
+#include "check.h"
+#include "kernel_eval.h"
+
+#include <stdlib.h>
+
+#define FRAME                                                                                                  \
+	"kernel segments 0 scratch 0\n"                                                                        \
+	"  b0 f32 4096 global\n"                                                                               \
+	"  b1 f32 4096 global\n"                                                                               \
+	"  b2 i64 4096 global\n"                                                                               \
+	"  b3 bool 4096 global\n"                                                                              \
+	"  b4 f32 64 local at 0\n"                                                                             \
+	"  s0 f32\n"                                                                                           \
+	"  t0 3 5 9 12\n"
+
+struct row {
+	const char *name;
+	void (*pass)(struct kernel *k, const struct target *t);
+	const char *before, *after; // bodies, behind FRAME
+};
+
+static const struct row rows[] = {
+    // Folding. Index values.
+    {"quotient and rest rejoin", kpass_simplify,
+     "phase 0\n"
+     "  for par %0 = 0 .. 1024 {\n"
+     "    %1 = idiv %0 32\n"
+     "    %2 = imod %0 32\n"
+     "    %3 = affine 0 32*%1 1*%2\n"
+     "    store b2 [%3] %3\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 1024 {\n"
+     "    store b2 [%0] %0\n"
+     "  }\n"},
+    {"reshape of three axes and back", kpass_simplify,
+     "phase 0\n"
+     "  for par %0 = 0 .. 4000 {\n"
+     "    %1 = idiv %0 200\n"
+     "    %2 = idiv %0 10\n"
+     "    %3 = imod %2 20\n"
+     "    %4 = imod %0 10\n"
+     "    %5 = affine 0 200*%1 10*%3 1*%4\n"
+     "    store b2 [%5] %5\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 4000 {\n"
+     "    store b2 [%0] %0\n"
+     "  }\n"},
+    {"bounds decide quotients", kpass_simplify,
+     "phase 0\n"
+     "  for par %0 = 0 .. 16 {\n"
+     "    for serial %1 = 0 .. 8 {\n"
+     "      %2 = affine 0 8*%0 1*%1\n"
+     "      %3 = idiv %2 8\n"
+     "      %4 = imod %2 8\n"
+     "      %5 = affine 0 8*%4 1*%3\n"
+     "      store b2 [%2] %5\n"
+     "    }\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 16 {\n"
+     "    for serial %1 = 0 .. 8 {\n"
+     "      %2 = affine 0 8*%0 1*%1\n"
+     "      %3 = affine 0 1*%0 8*%1\n"
+     "      store b2 [%2] %3\n"
+     "    }\n"
+     "  }\n"},
+    {"common factors leave a division", kpass_simplify,
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    for serial %1 = 0 .. 16 {\n"
+     "      %2 = affine 0 16*%0 1*%1\n"
+     "      %3 = idiv %2 48\n"
+     "      %4 = imod %2 48\n"
+     "      store b2 [%3] %4\n"
+     "    }\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    %1 = idiv %0 3\n"
+     "    %2 = imod %0 3\n"
+     "    for serial %3 = 0 .. 16 {\n"
+     "      %4 = affine 0 16*%2 1*%3\n"
+     "      store b2 [%1] %4\n"
+     "    }\n"
+     "  }\n"},
+    {"quotients of quotients", kpass_simplify,
+     "phase 0\n"
+     "  for par %0 = 0 .. 4096 {\n"
+     "    %1 = idiv %0 5\n"
+     "    %2 = idiv %1 7\n"
+     "    %3 = imod %0 35\n"
+     "    %4 = idiv %3 5\n"
+     "    %5 = affine 0 7*%2 1*%4\n"
+     "    store b2 [%2] %5\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 4096 {\n"
+     "    %1 = idiv %0 5\n"
+     "    %2 = idiv %0 35\n"
+     "    store b2 [%2] %1\n"
+     "  }\n"},
+    {"guards that always hold or never", kpass_simplify,
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    %1 = affine 3 1*%0\n"
+     "    %2 = lt bool %1, 67\n"
+     "    %3 = le bool 3, %1\n"
+     "    %4 = and bool %2, %3\n"
+     "    %5 = load b0 [%1] if %4\n"
+     "    %6 = eq bool %1, %0\n"
+     "    %7 = load b0 [%0] if %6\n"
+     "    %8 = add f32 %5, %7\n"
+     "    store b1 [%0] %8 if %4\n"
+     "    store b1 [%0] %8 if %6\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    %1 = affine 3 1*%0\n"
+     "    %2 = load b0 [%1]\n"
+     "    %3 = add f32 %2, f32:0\n"
+     "    store b1 [%0] %3\n"
+     "  }\n"},
+    {"tables", kpass_simplify,
+     "phase 0\n"
+     "  for par %0 = 0 .. 4 {\n"
+     "    %1 = table t0 [2]\n"
+     "    %2 = table t0 [%0]\n"
+     "    %3 = lt bool %2, 13\n"
+     "    store b2 [%2] %1 if %3\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 4 {\n"
+     "    %1 = table t0 [%0]\n"
+     "    store b2 [%1] 9\n"
+     "  }\n"},
+    // Data. Floats keep every bit: x + 0 and x * 0 stay.
+    {"exact arithmetic only", kpass_simplify,
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    %1 = load b0 [%0]\n"
+     "    %2 = add f32 %1, f32:-0\n"
+     "    %3 = mul f32 %2, f32:1\n"
+     "    %4 = add f32 %3, f32:0\n"
+     "    %5 = mul f32 %4, f32:0\n"
+     "    %6 = neg f32 %5\n"
+     "    %7 = neg f32 %6\n"
+     "    %8 = add f32 f32:2, f32:0.5\n"
+     "    %9 = mul f32 %7, %8\n"
+     "    store b1 [%0] %9\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    %1 = load b0 [%0]\n"
+     "    %2 = add f32 %1, f32:0\n"
+     "    %3 = mul f32 %2, f32:0\n"
+     "    %4 = mul f32 %3, f32:2.5\n"
+     "    store b1 [%0] %4\n"
+     "  }\n"},
+    {"selects and bools", kpass_simplify,
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    %1 = load b3 [%0]\n"
+     "    %2 = not bool %1\n"
+     "    %3 = select bool %2, bool:0, bool:1\n"
+     "    %4 = and bool %3, bool:1\n"
+     "    %5 = or bool %4, %1\n"
+     "    %6 = select f32 %5, f32:1, f32:1\n"
+     "    store b3 [%0] %5\n"
+     "    store b1 [%0] %6\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    %1 = load b3 [%0]\n"
+     "    store b3 [%0] %1\n"
+     "    store b1 [%0] f32:1\n"
+     "  }\n"},
+    // Placing.
+    {"invariant code leaves loops, equal code is shared", kpass_simplify,
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    for serial %1 = 0 .. 64 {\n"
+     "      %2 = scalar s0\n"
+     "      %3 = exp f32 %2\n"
+     "      %4 = load b0 [%0]\n"
+     "      %5 = mul f32 %4, %3\n"
+     "      %6 = affine 0 64*%0 1*%1\n"
+     "      %7 = load b0 [%6]\n"
+     "      %8 = load b0 [%6]\n"
+     "      %9 = add f32 %7, %8\n"
+     "      %10 = add f32 %9, %5\n"
+     "      store b1 [%6] %10\n"
+     "    }\n"
+     "  }\n",
+     "phase 0\n"
+     "  %0 = scalar s0\n"
+     "  %1 = exp f32 %0\n"
+     "  for par %2 = 0 .. 64 {\n"
+     "    %3 = load b0 [%2]\n"
+     "    %4 = mul f32 %3, %1\n"
+     "    for serial %5 = 0 .. 64 {\n"
+     "      %6 = affine 0 64*%2 1*%5\n"
+     "      %7 = load b0 [%6]\n"
+     "      %8 = add f32 %7, %7\n"
+     "      %9 = add f32 %8, %4\n"
+     "      store b1 [%6] %9\n"
+     "    }\n"
+     "  }\n"},
+    {"stores keep loads of their buffer in place", kpass_simplify,
+     "phase 0\n"
+     "  store b1 [0] f32:1\n"
+     "  for serial %0 = 0 .. 4 {\n"
+     "    %1 = load b1 [0]\n"
+     "    %2 = add f32 %1, f32:1\n"
+     "    store b1 [0] %2\n"
+     "    %3 = load b1 [0]\n"
+     "    store b1 [1] %3\n"
+     "  }\n",
+     "phase 0\n"
+     "  store b1 [0] f32:1\n"
+     "  for serial %0 = 0 .. 4 {\n"
+     "    %1 = load b1 [0]\n"
+     "    %2 = add f32 %1, f32:1\n"
+     "    store b1 [0] %2\n"
+     "    %3 = load b1 [0]\n"
+     "    store b1 [1] %3\n"
+     "  }\n"},
+    {"a load stays in a loop that may be empty", kpass_simplify,
+     "phase 0\n"
+     "  for par %0 = 0 .. 4 {\n"
+     "    %1 = load b2 [%0]\n"
+     "    %2 = maximum i64 %1, 0\n"
+     "    for serial %3 = 0 .. %1 {\n"
+     "      %4 = load b0 [%2]\n"
+     "      store b4 [0] %4\n"
+     "    }\n"
+     "    %5 = load b4 [0]\n"
+     "    store b1 [%0] %5\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 4 {\n"
+     "    %1 = load b2 [%0]\n"
+     "    %2 = maximum i64 %1, 0\n"
+     "    for serial %3 = 0 .. %1 {\n"
+     "      %4 = load b0 [%2]\n"
+     "      store b4 [0] %4\n"
+     "    }\n"
+     "    %5 = load b4 [0]\n"
+     "    store b1 [%0] %5\n"
+     "  }\n"},
+    {"dead code, dead carries, idle carries, single iterations", kpass_simplify,
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    for serial %1 = 0 .. 8 carry %2 = f32:0 add, %3 = f32:1 maximum, %4 = f32:2 none {\n"
+     "      %5 = load b0 [%1]\n"
+     "      %6 = add f32 %2, %5\n"
+     "      %7 = maximum f32 %3, %5\n"
+     "    } yield %6, %7, %4 -> %8, %9, %10\n"
+     "    for red %11 = 0 .. 1 carry %12 = %9 add {\n"
+     "      %13 = load b0 [%11]\n"
+     "      %14 = add f32 %12, %13\n"
+     "    } yield %14 -> %15\n"
+     "    for serial %16 = 0 .. 9 {\n"
+     "      %17 = load b0 [%16]\n"
+     "    }\n"
+     "    %18 = add f32 %10, %15\n"
+     "    store b1 [%0] %18\n"
+     "  }\n",
+     "phase 0\n"
+     "  %0 = load b0 [0]\n"
+     "  for par %1 = 0 .. 64 {\n"
+     "    for serial %2 = 0 .. 8 carry %3 = f32:1 maximum {\n"
+     "      %4 = load b0 [%2]\n"
+     "      %5 = maximum f32 %3, %4\n"
+     "    } yield %5 -> %6\n"
+     "    %7 = add f32 %6, %0\n"
+     "    %8 = add f32 f32:2, %7\n"
+     "    store b1 [%1] %8\n"
+     "  }\n"},
+    // Merging.
+    {"sum and maximum of a row in one pass", kpass_merge,
+     "phase 0\n"
+     "  for par %0 = 0 .. 16 {\n"
+     "    for red %1 = 0 .. 32 carry %2 = f32:0 add {\n"
+     "      %3 = affine 0 32*%0 1*%1\n"
+     "      %4 = load b0 [%3]\n"
+     "      %5 = add f32 %2, %4\n"
+     "    } yield %5 -> %6\n"
+     "    %7 = mul f32 %6, f32:2\n"
+     "    for red %8 = 0 .. 32 carry %9 = f32:-inf maximum {\n"
+     "      %10 = affine 0 32*%0 1*%8\n"
+     "      %11 = load b0 [%10]\n"
+     "      %12 = maximum f32 %9, %11\n"
+     "    } yield %12 -> %13\n"
+     "    %14 = add f32 %7, %13\n"
+     "    store b1 [%0] %14\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 16 {\n"
+     "    for red %1 = 0 .. 32 carry %2 = f32:0 add, %3 = f32:-inf maximum {\n"
+     "      %4 = affine 0 32*%0 1*%1\n"
+     "      %5 = load b0 [%4]\n"
+     "      %6 = add f32 %2, %5\n"
+     "      %7 = maximum f32 %3, %5\n"
+     "    } yield %6, %7 -> %8, %9\n"
+     "    %10 = mul f32 %8, f32:2\n"
+     "    %11 = add f32 %10, %9\n"
+     "    store b1 [%0] %11\n"
+     "  }\n"},
+    {"a sum that hangs on the maximum stays apart", kpass_merge,
+     "phase 0\n"
+     "  for par %0 = 0 .. 16 {\n"
+     "    for red %1 = 0 .. 32 carry %2 = f32:-inf maximum {\n"
+     "      %3 = load b0 [%1]\n"
+     "      %4 = maximum f32 %2, %3\n"
+     "    } yield %4 -> %5\n"
+     "    for red %6 = 0 .. 32 carry %7 = f32:0 add {\n"
+     "      %8 = load b0 [%6]\n"
+     "      %9 = sub f32 %8, %5\n"
+     "      %10 = add f32 %7, %9\n"
+     "    } yield %10 -> %11\n"
+     "    store b1 [%0] %11\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 16 {\n"
+     "    for red %1 = 0 .. 32 carry %2 = f32:-inf maximum {\n"
+     "      %3 = load b0 [%1]\n"
+     "      %4 = maximum f32 %2, %3\n"
+     "    } yield %4 -> %5\n"
+     "    for red %6 = 0 .. 32 carry %7 = f32:0 add {\n"
+     "      %8 = load b0 [%6]\n"
+     "      %9 = sub f32 %8, %5\n"
+     "      %10 = add f32 %7, %9\n"
+     "    } yield %10 -> %11\n"
+     "    store b1 [%0] %11\n"
+     "  }\n"},
+    {"two axes merge outside in; values between come first", kpass_merge,
+     "phase 0\n"
+     "  for red %0 = 0 .. 8 carry %1 = f32:0 add {\n"
+     "    for red %2 = 0 .. 16 carry %3 = %1 add {\n"
+     "      %4 = affine 0 16*%0 1*%2\n"
+     "      %5 = load b0 [%4]\n"
+     "      %6 = add f32 %3, %5\n"
+     "    } yield %6 -> %7\n"
+     "  } yield %7 -> %8\n"
+     "  %9 = scalar s0\n"
+     "  for red %10 = 0 .. 8 carry %11 = f32:0 add {\n"
+     "    for red %12 = 0 .. 16 carry %13 = %11 add {\n"
+     "      %14 = affine 0 16*%10 1*%12\n"
+     "      %15 = load b0 [%14]\n"
+     "      %16 = fma f32 %15, %9, %13\n"
+     "    } yield %16 -> %17\n"
+     "  } yield %17 -> %18\n"
+     "  store b1 [0] %8\n"
+     "  store b1 [1] %18\n",
+     "phase 0\n"
+     "  %0 = scalar s0\n"
+     "  for red %1 = 0 .. 8 carry %2 = f32:0 add, %3 = f32:0 add {\n"
+     "    for red %4 = 0 .. 16 carry %5 = %2 add, %6 = %3 add {\n"
+     "      %7 = affine 0 16*%1 1*%4\n"
+     "      %8 = load b0 [%7]\n"
+     "      %9 = add f32 %5, %8\n"
+     "      %10 = fma f32 %8, %0, %6\n"
+     "    } yield %9, %10 -> %11, %12\n"
+     "  } yield %11, %12 -> %13, %14\n"
+     "  store b1 [0] %13\n"
+     "  store b1 [1] %14\n"},
+    {"parallel loops with nothing in common", kpass_merge,
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    %1 = load b0 [%0]\n"
+     "    store b1 [%0] %1\n"
+     "  }\n"
+     "  for par %2 = 0 .. 64 {\n"
+     "    store b2 [%2] %2\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    %1 = load b0 [%0]\n"
+     "    store b1 [%0] %1\n"
+     "    store b2 [%0] %0\n"
+     "  }\n"},
+    {"a reader of what the first stores stays behind it", kpass_merge,
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    %1 = load b0 [%0]\n"
+     "    store b1 [%0] %1\n"
+     "  }\n"
+     "  for par %2 = 0 .. 64 {\n"
+     "    %3 = affine 63 -1*%2\n"
+     "    %4 = load b1 [%3]\n"
+     "    store b0 [%2] %4\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    %1 = load b0 [%0]\n"
+     "    store b1 [%0] %1\n"
+     "  }\n"
+     "  for par %2 = 0 .. 64 {\n"
+     "    %3 = affine 63 -1*%2\n"
+     "    %4 = load b1 [%3]\n"
+     "    store b0 [%2] %4\n"
+     "  }\n"},
+    // Unrolling.
+    {"taps of a window", kpass_unroll,
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    for serial %1 = 0 .. 3 carry %2 = f32:0 add {\n"
+     "      for serial %3 = 0 .. 2 carry %4 = %2 add {\n"
+     "        %5 = affine 0 1*%0 10*%1 1*%3\n"
+     "        %6 = load b0 [%5]\n"
+     "        %7 = add f32 %4, %6\n"
+     "      } yield %7 -> %8\n"
+     "    } yield %8 -> %9\n"
+     "    store b1 [%0] %9\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    %1 = load b0 [%0]\n"
+     "    %2 = add f32 f32:0, %1\n"
+     "    %3 = affine 1 1*%0\n"
+     "    %4 = load b0 [%3]\n"
+     "    %5 = add f32 %2, %4\n"
+     "    %6 = affine 10 1*%0\n"
+     "    %7 = load b0 [%6]\n"
+     "    %8 = add f32 %5, %7\n"
+     "    %9 = affine 11 1*%0\n"
+     "    %10 = load b0 [%9]\n"
+     "    %11 = add f32 %8, %10\n"
+     "    %12 = affine 20 1*%0\n"
+     "    %13 = load b0 [%12]\n"
+     "    %14 = add f32 %11, %13\n"
+     "    %15 = affine 21 1*%0\n"
+     "    %16 = load b0 [%15]\n"
+     "    %17 = add f32 %14, %16\n"
+     "    store b1 [%0] %17\n"
+     "  }\n"},
+    {"a short loop around a long one stays", kpass_unroll,
+     "phase 0\n"
+     "  for serial %0 = 0 .. 3 {\n"
+     "    for serial %1 = 0 .. 100 {\n"
+     "      %2 = affine 0 100*%0 1*%1\n"
+     "      store b2 [%2] %1\n"
+     "    }\n"
+     "  }\n",
+     "phase 0\n"
+     "  for serial %0 = 0 .. 3 {\n"
+     "    for serial %1 = 0 .. 100 {\n"
+     "      %2 = affine 0 100*%0 1*%1\n"
+     "      store b2 [%2] %1\n"
+     "    }\n"
+     "  }\n"},
+    // Binding.
+    {"the outermost parallel loop becomes blocks", kpass_bind,
+     "phase 0\n"
+     "  %0 = scalar s0\n"
+     "  for par %1 = 0 .. 16 {\n"
+     "    for red %2 = 0 .. 32 carry %3 = f32:0 add {\n"
+     "      %4 = affine 0 32*%1 1*%2\n"
+     "      %5 = load b0 [%4]\n"
+     "      %6 = fma f32 %5, %0, %3\n"
+     "    } yield %6 -> %7\n"
+     "    for par %8 = 0 .. 32 {\n"
+     "      %9 = affine 0 32*%1 1*%8\n"
+     "      store b1 [%9] %7\n"
+     "    }\n"
+     "  }\n",
+     "phase 16\n"
+     "  %0 = scalar s0\n"
+     "  for block %1 = 0 .. 16 {\n"
+     "    for serial %2 = 0 .. 32 carry %3 = f32:0 add {\n"
+     "      %4 = affine 0 32*%1 1*%2\n"
+     "      %5 = load b0 [%4]\n"
+     "      %6 = fma f32 %5, %0, %3\n"
+     "    } yield %6 -> %7\n"
+     "    for serial %8 = 0 .. 32 {\n"
+     "      %9 = affine 0 32*%1 1*%8\n"
+     "      store b1 [%9] %7\n"
+     "    }\n"
+     "  }\n"},
+    {"no parallel loop: one block", kpass_bind,
+     "phase 0\n"
+     "  for red %0 = 0 .. 32 carry %1 = f32:0 add {\n"
+     "    %2 = load b0 [%0]\n"
+     "    %3 = add f32 %1, %2\n"
+     "  } yield %3 -> %4\n"
+     "  store b1 [0] %4\n",
+     "phase 1\n"
+     "  for block %0 = 0 .. 1 {\n"
+     "    for serial %1 = 0 .. 32 carry %2 = f32:0 add {\n"
+     "      %3 = load b0 [%1]\n"
+     "      %4 = add f32 %2, %3\n"
+     "    } yield %4 -> %5\n"
+     "    store b1 [0] %5\n"
+     "  }\n"},
+    {"parallel loops in a row: a phase each", kpass_bind,
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    %1 = load b0 [%0]\n"
+     "    store b1 [%0] %1\n"
+     "  }\n"
+     "  %2 = scalar s0\n"
+     "  for par %3 = 0 .. 64 {\n"
+     "    %4 = affine 63 -1*%3\n"
+     "    %5 = load b1 [%4]\n"
+     "    %6 = mul f32 %5, %2\n"
+     "    store b0 [%3] %6\n"
+     "  }\n",
+     "phase 64\n"
+     "  for block %0 = 0 .. 64 {\n"
+     "    %1 = load b0 [%0]\n"
+     "    store b1 [%0] %1\n"
+     "  }\n"
+     "phase 64\n"
+     "  %2 = scalar s0\n"
+     "  for block %3 = 0 .. 64 {\n"
+     "    %4 = affine 63 -1*%3\n"
+     "    %5 = load b1 [%4]\n"
+     "    %6 = mul f32 %5, %2\n"
+     "    store b0 [%3] %6\n"
+     "  }\n"},
+    {"an old value needed behind a store: one block", kpass_bind,
+     "phase 0\n"
+     "  %0 = load b0 [5]\n"
+     "  for par %1 = 0 .. 64 {\n"
+     "    store b0 [%1] f32:1\n"
+     "  }\n"
+     "  for par %2 = 0 .. 32 {\n"
+     "    store b1 [%2] %0\n"
+     "  }\n",
+     "phase 1\n"
+     "  %0 = load b0 [5]\n"
+     "  for block %1 = 0 .. 1 {\n"
+     "    for serial %2 = 0 .. 64 {\n"
+     "      store b0 [%2] f32:1\n"
+     "    }\n"
+     "    for serial %3 = 0 .. 32 {\n"
+     "      store b1 [%3] %0\n"
+     "    }\n"
+     "  }\n"},
+    {"few outer iterations with much inside: collapsed", kpass_bind,
+     "phase 0\n"
+     "  for par %0 = 0 .. 2 {\n"
+     "    for par %1 = 0 .. 8 {\n"
+     "      for serial %2 = 0 .. 256 {\n"
+     "        %3 = affine 0 2048*%0 256*%1 1*%2\n"
+     "        %4 = load b0 [%3]\n"
+     "        store b1 [%3] %4\n"
+     "      }\n"
+     "    }\n"
+     "  }\n",
+     "phase 16\n"
+     "  for block %0 = 0 .. 16 {\n"
+     "    for serial %1 = 0 .. 256 {\n"
+     "      %2 = affine 0 256*%0 1*%1\n"
+     "      %3 = load b0 [%2]\n"
+     "      store b1 [%2] %3\n"
+     "    }\n"
+     "  }\n"},
+};
+
+static char *print(const struct kernel *k)
+{
+	struct text t = {0};
+	kernel_print(k, &t);
+	return text_take(&t);
+}
+
+static struct kernel *parse(const char *frame, const char *body)
+{
+	struct text t = {0};
+	char *error = NULL;
+	text_add(&t, "%s%s", frame, body);
+	char *text = text_take(&t);
+	struct kernel *k = kernel_parse(text, &error);
+	if (!k)
+		fail_msg("%s\n%s", error, text);
+	free(text);
+	return k;
+}
+
+// The part behind the frame.
+static char *print_body(const struct kernel *k)
+{
+	char *text = print(k), *body = strstr(text, "phase");
+	if (!body)
+		body = text + strlen(text);
+	memmove(text, body, strlen(body) + 1);
+	return text;
+}
+
+static void sound(const struct kernel *k, bool machine, const char *name)
+{
+	char *error = kernel_verify(k, machine);
+	if (error)
+		fail_msg("%s: %s\n%s", name, error, print(k));
+}
+
+// ---- the same memory before and after
+
+enum { N = 4096 };
+struct memory {
+	float f0[N], f1[N];
+	int64_t i2[N];
+	uint8_t b3[N];
+	float scalar;
+};
+
+static struct memory *memory_new(void)
+{
+	struct memory *m = calloc(1, sizeof *m);
+	for (int i = 0; i < N; i++) {
+		m->f0[i] = (float)((i * 37) % 101) / 8.0f - 5;
+		m->f1[i] = (float)((i * 53) % 97) / 16.0f;
+		m->i2[i] = i % 7;
+		m->b3[i] = (uint8_t)(i % 3 == 0);
+	}
+	m->scalar = 1.25f;
+	return m;
+}
+
+static struct memory *evaluate(const struct kernel *k, const char *name)
+{
+	struct memory *m = memory_new();
+	void *args[] = {m->f0, m->f1, m->i2, m->b3, &m->scalar};
+	char *error = kernel_eval(k, args);
+	if (error)
+		fail_msg("%s: %s\n%s", name, error, print(k));
+	return m;
+}
+
+static void test_rows(void **state)
+{
+	(void)state;
+	for (int i = 0; i < TG_COUNT(rows); i++) {
+		const struct row *r = &rows[i];
+		struct kernel *k = parse(FRAME, r->before);
+		struct memory *want = evaluate(k, r->name);
+		r->pass(k, NULL);
+		if (strcmp(r->name, "a load stays in a loop that may be empty") != 0) // its guard is the loop
+			sound(k, r->pass == kpass_bind, r->name);
+		char *text = print_body(k);
+		if (strcmp(text, r->after) != 0)
+			fail_msg("%s: got\n%s\nwant\n%s", r->name, text, r->after);
+		struct memory *got = evaluate(k, r->name);
+		if (memcmp(want, got, sizeof *got) != 0)
+			fail_msg("%s: other values", r->name);
+		free(text);
+		free(want);
+		free(got);
+		kernel_free(k);
+	}
+}
+
+static void same_text(const char *text)
+{
+	char *error = NULL;
+	struct kernel *k = kernel_parse(text, &error);
+	if (!k)
+		fail_msg("%s\n%s", error, text);
+	char *again = print(k);
+	assert_string_equal(text, again);
+	struct kernel *copy = kernel_clone(k);
+	kernel_free(k);
+	char *third = print(copy);
+	assert_string_equal(text, third);
+	kernel_free(copy);
+	free(again);
+	free(third);
+}
+
+static void test_round_trip(void **state)
+{
+	(void)state;
+	for (int i = 0; i < TG_COUNT(rows); i++) {
+		struct kernel *k = parse(FRAME, rows[i].before);
+		char *text = print(k);
+		same_text(text);
+		free(text);
+		kernel_run_passes(k, NULL, false);
+		text = print(k);
+		same_text(text);
+		free(text);
+		kernel_free(k);
+	}
+	same_text("kernel segments 2 scratch 128\n"
+	          "  b0 f32 100 global segmented\n"
+	          "  b1 f64 8 global\n"
+	          "  b2 bf16 8 shared at 64\n"
+	          "  s0 f64\n"
+	          "  s1 u32\n"
+	          "  t0 100 -50\n"
+	          "  t1\n"
+	          "phase 2\n"
+	          "  %0 = scalar s1\n"
+	          "  for block %1 = 0 .. 2 {\n"
+	          "    %2 = table t0 [%1]\n"
+	          "    for unroll %3 = 0 .. 4 {\n"
+	          "      for lane %4 = 0 .. 16 carry %5 = f32:nan:7ff8000000000000 add, %6 = u8:255 minimum {\n"
+	          "        %7 = affine -3 4*%3 -1*%4\n"
+	          "        %8 = lt bool %7, %2\n"
+	          "        %9 = load b0 [%7] if %8 segment %1\n"
+	          "        %10 = load b0 [%7] segment %1\n"
+	          "        %11 = cast u8 %0\n"
+	          "        store b0 [%7] %9 segment %1\n"
+	          "        store b0 [%7] f32:0.100000001 if %8 segment %1\n"
+	          "      } yield %10, %11 -> %12, %13\n"
+	          "      store b1 [%3] f64:0.30000000000000004\n"
+	          "    }\n"
+	          "  }\n"
+	          "phase 0\n"
+	          "  store b1 [0] f64:inf\n");
+}
+
+// ---- mistakes in the text
+
+static const struct {
+	const char *body, *error;
+} bad_texts[] = {
+    {"phase 0\n  store b9 [0] f32:1\n", "line 10: 9 is not in 0..4"},
+    {"phase 0\n  store b0 [%3] f32:1\n", "line 10: unknown value %3"},
+    {"phase 0\n  for par %0 = 0 .. 4 {\n  }\n  store b2 [%0] 1\n", "line 12: %0 is out of scope"},
+    {"phase 0\n  for par %0 = 0 .. 4 {\n", "line 11: a loop is still open"},
+    {"phase 0\n  for par %0 = 0 .. 4 {\nphase 0\n", "line 11: a loop is still open"},
+    {"phase 0\n  }\n", "line 10: no loop is open"},
+    {"phase 0\n  for sideways %0 = 0 .. 4 {\n  }\n", "line 10: unknown axis 'sideways'"},
+    {"phase 0\n  %0 = frobnicate f32 f32:1\n", "line 10: unknown operation 'frobnicate'"},
+    {"phase 0\n  %0 = reshape f32 f32:1\n", "line 10: unknown operation 'reshape'"},
+    {"phase 0\n  %0 = neg g32 f32:1\n", "line 10: unknown type 'g32'"},
+    {"phase 0\n  %0 = neg f32 f32:1\n  %0 = neg f32 f32:1\n", "line 11: %0 is defined twice"},
+    {"phase 0\n  %0 = idiv 5 0\n", "line 10: 0 is not in 1..9223372036854775807"},
+    {"phase 0\n  %0 = neg f32 f32:1 f32:2\n", "line 10: unexpected 'f32:2'"},
+    {"phase 0\n  %0 = select f32 1, 2, 3, 4\n", "line 10: more than three operands"},
+    {"phase 0\n  %0 = affine 99999999999999999999 1*1\n", "line 10: expected a number"},
+    {"store b0 [0] f32:1\n", "line 9: expected 'phase'"},
+    {"phase 0\n  for red %0 = 0 .. 4 carry %1 = f32:0 add {\n  } yield %1\n", "line 11: expected '->'"},
+    {"phase 0\n  for red %0 = 0 .. 4 carry %1 = f32:0 exp {\n", "line 10: cannot combine by 'exp'"},
+    {"", NULL},
+};
+
+static void test_bad_texts(void **state)
+{
+	(void)state;
+	for (int i = 0; i < TG_COUNT(bad_texts); i++) {
+		struct text t = {0};
+		char *error = NULL;
+		text_add(&t, FRAME "%s", bad_texts[i].body);
+		char *text = text_take(&t);
+		struct kernel *k = kernel_parse(text, &error);
+		if (bad_texts[i].error)
+			assert_string_equal(error ? error : "accepted", bad_texts[i].error);
+		else
+			assert_non_null(k);
+		kernel_free(k);
+		free(error);
+		free(text);
+	}
+}
+
+// Every prefix and many one-byte changes of a kernel: an error or a kernel, never more.
+static void test_damaged_texts(void **state)
+{
+	(void)state;
+	uint32_t seed = 1;
+	for (int i = 0; i < TG_COUNT(rows); i++) {
+		struct text t = {0};
+		text_add(&t, FRAME "%s", rows[i].before);
+		char *text = text_take(&t);
+		size_t n = strlen(text);
+		for (int round = 0; round < 200; round++) {
+			char *copy = strdup(text);
+			seed = seed * 1664525u + 1013904223u;
+			size_t at = (seed >> 8) % n;
+			if (round % 4 == 0)
+				copy[at] = 0;
+			else
+				copy[at] = "0123456789%*[]{}=,.:- \nabdflrsty"[(seed >> 3) % 32];
+			char *error = NULL;
+			struct kernel *k = kernel_parse(copy, &error);
+			assert_true((k != NULL) == (error == NULL));
+			if (k) {
+				char *unsound = kernel_verify(k, false);
+				if (!unsound)
+					kernel_run_passes(k, NULL, false);
+				free(unsound);
+			}
+			kernel_free(k);
+			free(error);
+			free(copy);
+		}
+		free(text);
+	}
+}
+
+// ---- mistakes the verifier finds
+
+static const struct {
+	bool machine;
+	const char *body, *error;
+} unsound[] = {
+    {false, "phase 0\n  for par %0 = 0 .. 4 {\n    %1 = add f32 %0, f32:1\n  }\n",
+     "phase 0: (add): operand is i64, not f32"},
+    {false, "phase 0\n  %0 = add f32 f32:1\n", "phase 0: (add): 1 operands, not 2"},
+    {false, "phase 0\n  %0 = sqrt i64 5\n", "phase 0: (sqrt): no sqrt of i64"},
+    {false, "phase 0\n  %0 = lt f32 f32:1, f32:2\n", "phase 0: (lt): result is not bool"},
+    {false, "phase 0\n  %0 = select f32 f32:1, f32:1, f32:2\n", "phase 0: (select): operand is f32, not bool"},
+    {false, "phase 0\n  %0 = fma i64 1, 2, 3\n", "phase 0: (fma): of integers"},
+    {false, "phase 0\n  %0 = bitcast i64 f32:1\n", "phase 0: (bitcast): of another width"},
+    {false, "phase 0\n  store b0 [4096] f32:1\n",
+     "phase 0: (store): unguarded index 4096..4096 leaves b0 of 4096 elements"},
+    {false, "phase 0\n  for par %0 = -1 .. 4 {\n    %1 = load b0 [%0]\n  }\n",
+     "phase 0: (load): unguarded index -1..3 leaves b0 of 4096 elements"},
+    {false, "phase 0\n  %0 = load b2 [0]\n  %1 = load b0 [%0]\n",
+     "phase 0: (load): unguarded index of b0 has no known bounds"},
+    {false, "phase 0\n  store b0 [0] 1\n", "phase 0: (store): i64 in a buffer of f32"},
+    {false, "phase 0\n  store b0 [f32:0] f32:1\n", "phase 0: (store): operand is f32, not i64"},
+    {false, "phase 0\n  store b0 [0] f32:1 if 1\n", "phase 0: (store): operand is i64, not bool"},
+    {false, "phase 0\n  store b0 [0] f32:1 segment 0\n", "phase 0: (store): b0 has no segments"},
+    {false, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = table t0 [%0]\n  }\n",
+     "phase 0: (table): index may leave the table"},
+    {false, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = affine 0 1*%0\n  }\n",
+     "phase 0: (affine): not canonical: it is its operand or a constant"},
+    {false, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = affine 0 0*%0\n  }\n",
+     "phase 0: (affine): not canonical: a coefficient is 0"},
+    {false, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = affine 0 2*%0 3*7\n  }\n",
+     "phase 0: (affine): not canonical: an operand is a constant"},
+    {false, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = affine 1 2*%0\n    %2 = affine 1 2*%1\n  }\n",
+     "phase 0: (affine): not canonical: an operand is a sum"},
+    {false, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = affine 0 2*%0 2*%0\n  }\n",
+     "phase 0: (affine): not canonical: operands are not sorted"},
+    {false, "phase 0\n  for par %0 = 0 .. 5 carry %1 = f32:0 add {\n  } yield %1 -> %2\n",
+     "phase 0: (for): par loop with carries"},
+    {false, "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 none {\n  } yield %1 -> %2\n",
+     "phase 0: (for): carry 0 has no combining operation"},
+    {false,
+     "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n    %2 = mul f32 %1, f32:2\n  } yield %2 -> %3\n",
+     "phase 0: (for): carry 0 is not yielded as add(carry, term)"},
+    {false,
+     "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n    %2 = add f32 %1, %1\n  } yield %2 -> %3\n",
+     "phase 0: (for): carry 0 has other uses than its combination"},
+    {false,
+     "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n    %2 = add f32 %1, f32:1\n"
+     "    store b0 [0] %2\n  } yield %2 -> %3\n",
+     "phase 0: (for): carry 0: a partial result of the reduction has other uses"},
+    {false, "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n  } yield 5 -> %2\n",
+     "phase 0: (for): carry 0 changes its type"},
+    {false, "phase 0\n  for lane %0 = 0 .. 16 {\n    for lane %1 = 0 .. 4 {\n    }\n  }\n",
+     "phase 0: (for): lane loop inside a lane loop"},
+    {false, "phase 0\n  for unroll %0 = 1 .. 16 {\n  }\n",
+     "phase 0: (for): bounds of unroll are not 0 and a positive constant"},
+    {false,
+     "phase 0\n  for lane %0 = 0 .. 4 carry %1 = f32:0 add {\n    %2 = add f32 %1, f32:1\n  } yield %2 -> %3\n",
+     "phase 0: (for): carry 0 is read inside a replicating loop"},
+    {false, "phase 0\n  for serial %0 = 0 .. 4 {\n    for block %1 = 0 .. 4 {\n    }\n  }\n",
+     "phase 0: (for): block loop inside another loop"},
+    {true, "phase 4\n  for block %0 = 0 .. 4 {\n    for par %1 = 0 .. 4 {\n    }\n  }\n",
+     "phase 0: (for): par loop at the machine level"},
+    {true, "phase 0\n  for serial %0 = 0 .. 4 {\n  }\n", "phase 0: 0 block loops, not 1"},
+    {true, "phase 5\n  for block %0 = 0 .. 4 {\n  }\n",
+     "phase 0: (for): the block loop is not last, from 0 to the number of blocks"},
+    {true, "phase 4\n  store b0 [0] f32:1\n  for block %0 = 0 .. 4 {\n  }\n",
+     "phase 0: (store): global memory is written outside the block loop"},
+};
+
+static void test_unsound(void **state)
+{
+	(void)state;
+	for (int i = 0; i < TG_COUNT(unsound); i++) {
+		struct kernel *k = parse(FRAME, unsound[i].body);
+		k->scratch_bytes = 256;
+		char *error = kernel_verify(k, unsound[i].machine);
+		assert_string_equal(error ? error : "accepted", unsound[i].error);
+		free(error);
+		kernel_free(k);
+	}
+}
+
+// ---- index algebra against plain arithmetic
+
+struct algebra {
+	struct kbuild b;
+	struct kernel *k;
+	int raw[64], built[64], n;
+	uint32_t seed;
+};
+
+static uint32_t draw(struct algebra *a, uint32_t n)
+{
+	a->seed = a->seed * 1664525u + 1013904223u;
+	return (a->seed >> 10) % n;
+}
+
+// One more value, once as written and once through the builder.
+static void grow(struct algebra *a)
+{
+	static const int64_t sizes[] = {2, 3, 4, 5, 6, 8, 10, 12, 15, 16, 20, 24, 30, 60};
+	int x = (int)draw(a, (uint32_t)a->n), y = (int)draw(a, (uint32_t)a->n);
+	int64_t c = sizes[draw(a, TG_COUNT(sizes))], coef[] = {(int64_t)draw(a, 25) - 12, c};
+	int region = a->b.region, raw_xy[] = {a->raw[x], a->raw[y]}, built_xy[] = {a->built[x], a->built[y]};
+	int64_t imm = (int64_t)draw(a, 41) - 20;
+	switch (draw(a, 4)) {
+	case 0:
+		a->raw[a->n] = kernel_append(a->k, region, K_IDIV, TGC_I64, 0, c, 1, &a->raw[x], NULL);
+		a->built[a->n] = kb_idiv(&a->b, a->built[x], c);
+		break;
+	case 1:
+		a->raw[a->n] = kernel_append(a->k, region, K_IMOD, TGC_I64, 0, c, 1, &a->raw[x], NULL);
+		a->built[a->n] = kb_imod(&a->b, a->built[x], c);
+		break;
+	case 2: // what a reshape makes of two indices
+		a->raw[a->n] =
+		    kernel_append(a->k, region, K_AFFINE, TGC_I64, 0, 0, 2, raw_xy, (int64_t[]){c, 1});
+		a->built[a->n] = kb_affine(&a->b, 0, 2, (int64_t[]){c, 1}, built_xy);
+		break;
+	default:
+		a->raw[a->n] = kernel_append(a->k, region, K_AFFINE, TGC_I64, 0, imm, 2, raw_xy, coef);
+		a->built[a->n] = kb_affine(&a->b, imm, 2, coef, built_xy);
+	}
+	a->n++;
+}
+
+static void check_algebra(uint32_t seed, int *decided)
+{
+	struct algebra a = {.k = kernel_new(), .seed = seed};
+	int64_t extents[] = {6, 5, 4}, cells = 6 * 5 * 4;
+	int out[2] = {kernel_buf(a.k, TGC_I64, SPACE_GLOBAL, cells * 24),
+	              kernel_buf(a.k, TGC_I64, SPACE_GLOBAL, cells * 24)};
+	int bools = kernel_buf(a.k, TGC_BOOL, SPACE_GLOBAL, cells * 24), loops[3];
+	kbuild_init(&a.b, a.k, kernel_phase(a.k));
+	for (int i = 0; i < 3; i++) {
+		loops[i] = kb_for(&a.b, AXIS_SERIAL, kb_int(&a.b, 0), kb_int(&a.b, extents[i]), 0, NULL, NULL);
+		a.raw[i] = a.built[i] = kb_index(&a.b, loops[i]);
+	}
+	int cell = kb_affine(&a.b, 0, 3, (int64_t[]){20, 4, 1}, a.built);
+	for (a.n = 3; a.n < 24;)
+		grow(&a);
+	for (int i = 3; i < a.n; i++) {
+		int64_t lo, hi;
+		int at = kb_affine(&a.b, i, 1, (int64_t[]){24}, &cell);
+		int less = kb_op2(&a.b, OP_LT, TGC_BOOL, a.built[i], a.built[i - 1]);
+		kb_store(&a.b, out[0], at, a.raw[i], K_NONE, K_NONE);
+		kb_store(&a.b, out[1], at, a.built[i], K_NONE, K_NONE);
+		kb_store(&a.b, bools, at, less, K_NONE, K_NONE);
+		*decided += kernel_is_const(a.k, less, NULL);
+		assert_true(kernel_interval(a.k, a.built[i], &lo, &hi));
+	}
+	for (int i = 2; i >= 0; i--)
+		kb_end(&a.b, loops[i], NULL);
+	kbuild_done(&a.b);
+	assert_false(a.k->arena.failed);
+	int64_t *values[2] = {calloc((size_t)cells * 24, 8), calloc((size_t)cells * 24, 8)};
+	uint8_t *less = calloc((size_t)cells, 24);
+	char *error = kernel_eval(a.k, (void *[]){values[0], values[1], less});
+	if (error)
+		fail_msg("%s", error);
+	for (int64_t i = 0; i < cells * 24; i++) {
+		int v = (int)(i % 24);
+		int64_t lo, hi;
+		if (v < 3)
+			continue;
+		kernel_interval(a.k, a.built[v], &lo, &hi);
+		if (values[0][i] != values[1][i] || values[0][i] < lo || values[0][i] > hi)
+			fail_msg("seed %u value %d: %lld, not %lld, in %lld..%lld", seed, v,
+			         (long long)values[1][i], (long long)values[0][i], (long long)lo,
+			         (long long)hi);
+		if (v > 3 && less[i] != (values[0][i] < values[0][i - 1]))
+			fail_msg("seed %u compare %d", seed, v);
+	}
+	free(values[0]);
+	free(values[1]);
+	free(less);
+	kernel_free(a.k);
+}
+
+static void test_algebra(void **state)
+{
+	(void)state;
+	int decided = 0;
+	for (uint32_t seed = 1; seed <= 300; seed++)
+		check_algebra(seed, &decided);
+	assert_true(decided > 300);
+}
+
+// ---- questions about values
+
+static void test_strides(void **state)
+{
+	(void)state;
+	struct kernel *k = parse(FRAME, "phase 0\n"
+	                                "  for par %0 = 0 .. 8 {\n"
+	                                "    %1 = imod %0 3\n"
+	                                "    for serial %2 = 0 .. 8 {\n"
+	                                "      %3 = affine 5 7*%1 -2*%2\n"
+	                                "      %4 = affine 5 64*%0 2*%2\n"
+	                                "      %5 = idiv %2 2\n"
+	                                "      store b2 [%5] %3\n"
+	                                "      store b2 [%4] %0\n"
+	                                "    }\n"
+	                                "  }\n");
+	const struct kregion *inner = &k->regions[k->loops[1].body];
+	int v3 = inner->insts[1], v4 = inner->insts[2], v5 = inner->insts[3];
+	int64_t s = 0, lo, hi;
+	bool dep[64];
+	assert_true(kernel_stride(k, v3, 1, &s) && s == -2);
+	assert_false(kernel_stride(k, v3, 0, &s));
+	assert_true(kernel_stride(k, v4, 0, &s) && s == 64);
+	assert_false(kernel_stride(k, v5, 1, &s));
+	assert_true(kernel_stride(k, v5, 0, &s) && s == 0);
+	assert_true(kernel_interval(k, v3, &lo, &hi) && lo == 5 - 14 && hi == 5 + 14);
+	assert_true(k->n <= 64);
+	kernel_depends(k, 0, dep);
+	assert_true(dep[v3] && dep[v4] && !dep[v5]);
+	kernel_depends(k, 1, dep);
+	assert_true(dep[v3] && dep[v4] && dep[v5] && !dep[k->loops[0].index]);
+	kernel_free(k);
+}
+
+// A host allocator is not asked here; the builder must survive a failed arena all the same.
+static void test_failed_arena(void **state)
+{
+	(void)state;
+	struct kernel *k = parse(FRAME, rows[0].before);
+	struct kbuild b;
+	kbuild_init(&b, k, kernel_phase(k));
+	int loop = kb_for(&b, AXIS_SERIAL, kb_int(&b, 0), kb_int(&b, 9), 0, NULL, NULL);
+	k->arena.failed = true;
+	int inner = kb_for(&b, AXIS_RED, kb_int(&b, 0), kb_int(&b, 9), 1, &loop, (uint8_t[]){OP_ADD});
+	int x = kb_op2(&b, OP_ADD, TGC_I64, kb_arg(&b, inner, 0), kb_idiv(&b, kb_index(&b, inner), 3));
+	kb_end(&b, inner, &x);
+	kb_store(&b, 2, kb_res(&b, inner, 0), x, K_NONE, K_NONE);
+	kb_end(&b, loop, NULL);
+	kbuild_done(&b);
+	char *error = kernel_run_passes(k, NULL, true);
+	assert_non_null(error);
+	free(error);
+	kernel_free(k);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_rows),          cmocka_unit_test(test_round_trip),
+	    cmocka_unit_test(test_bad_texts),     cmocka_unit_test(test_unsound),
+	    cmocka_unit_test(test_damaged_texts), cmocka_unit_test(test_algebra),
+	    cmocka_unit_test(test_strides),       cmocka_unit_test(test_failed_arena),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
