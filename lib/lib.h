@@ -349,7 +349,7 @@ struct shape_text shape_text(int rank, const struct dim *d); // "[2,3]"
 
 // ---- calc.c: expressions over nodes for composed operations -----------------------------------------------
 // Every result is held until calc_done; NULL (out of memory) passes through. Shapes broadcast.
-enum { CALC_MAX = 64 };
+enum { CALC_MAX = 96 };
 struct calc {
 	struct tgc_context *c;
 	int n;
@@ -572,6 +572,9 @@ struct plan *plan_parse(struct tgc_context *c, const char *text, char **error);
 bool plan_place(struct plan *p);
 bool plan_order(struct plan *p, struct arena *scratch); // order.c: outputs to buffers, in place or copied; steps
 int plan_buf(struct plan *p, int cls, int index, int node); // a new buffer shaped like the pnode, row-major
+struct plan *plan_new(const struct host_alloc *h); // empty; NULL: out of memory
+bool plan_flag_sites(struct plan *p); // fills nflags and flag_nodes; false: out of memory
+extern const char *const plan_buffer_names[], *const plan_group_names[]; // plan_text.c; by class and kind
 // group_inputs.c. Every plan buffer that lowering the group will read, in a fixed order; returns how many there
 // are, writes at most cap of them; -1: out of memory.
 int group_inputs(const struct plan *p, int group, int32_t *bufs, int cap);

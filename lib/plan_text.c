@@ -1,10 +1,10 @@
 // A plan as text.
 // In:  a plan. Out: its program, then a line a buffer, a group, a step:
 //     buf b2 arena 0 f32[2,4] {4,1} %7 at 64 bytes 32 live 0..1
-//     group g0 reduce main %7 split 1 segs 0 roots %7=b2 %9=b3 ; why nothing more joined
+//     group g0 reduce main %7 split 1 segs 0 roots %7=b2 %9=b3 why "a contraction reads it"
 //     step kernel g0 args b1 b2 b3 scalars @4 code 0
 //     step copy b3 b4
-// The text parses back (plan_parse.c) but for the reasons. Not here: kernels.
+// The text parses back (plan_parse.c). Not here: kernels.
 #include "lib.h"
 
 const char *const plan_buffer_names[] = {
@@ -49,7 +49,7 @@ static void print_group(const struct plan *p, int at, struct text *t)
 	text_add(t, " segs %d roots", g->nsegs);
 	for (int i = 0; i < g->nroots; i++)
 		text_add(t, " %%%d=b%d", g->roots[i], g->root_bufs[i]);
-	text_add(t, " ; %s\n", g->why ? g->why : "");
+	text_add(t, " why \"%s\"\n", g->why ? g->why : "");
 }
 
 static void print_step(const struct pstep *s, struct text *t)

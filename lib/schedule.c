@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-static struct plan *plan_new(const struct host_alloc *h)
+struct plan *plan_new(const struct host_alloc *h)
 {
 	struct plan *p = host_realloc(h, NULL, 0, sizeof *p);
 
@@ -124,15 +124,19 @@ static int flag_sites(const struct prog *p, int32_t *sites)
 	return n;
 }
 
-static void flags(struct plan *p)
+bool plan_flag_sites(struct plan *p)
 {
 	p->nflags = flag_sites(&p->prog, NULL);
-	if (p->nflags == 0)
-		return;
 	p->flag_nodes = ARENA_ARRAY(&p->arena, int32_t, p->nflags);
-	if (p->arena.failed)
+	if (p->flag_nodes)
+		flag_sites(&p->prog, p->flag_nodes);
+	return p->flag_nodes != NULL;
+}
+
+static void flags(struct plan *p)
+{
+	if (!plan_flag_sites(p) || p->nflags == 0)
 		return;
-	flag_sites(&p->prog, p->flag_nodes);
 	p->bufs[p->nbufs++] = (struct pbuf){.cls = BUF_FLAGS,
 	                                    .type = TGC_I32,
 	                                    .rank = 1,

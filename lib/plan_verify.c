@@ -1,0 +1,241 @@
+// Is a plan sound?
+// In:  a plan. Out: NULL, or the first thing that is wrong.
+// Checks numbers and shapes of groups, that every value is read after it was written and before its memory is
+// written again, that no two live ranges of the arena overlap, and that outputs and variables get their values.
+// Not here: the program (prog_verify.c), kernels.
+#include "lib.h"
+
+#include <stdlib.h>
+
+struct check {
+	const struct plan *p;
+	struct text t;
+	int32_t *holds; // by buffer: the pnode whose value is there now, -1
+};
+
+static bool fail(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static bool fail(struct check *c, const char *fmt, ...)
+{
+	char line[200];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof line, fmt, ap);
+	va_end(ap);
+	if (!c->t.p)
+		text_add(&c->t, "%s", line);
+	return false;
+}
+
+static bool check_buf(struct check *c, int at)
+{
+	const struct pbuf *b = &c->p->bufs[at];
+	int64_t elems = 1;
+
+	for (int i = 0; i < b->rank; i++)
+		elems *= b->dims[i].n;
+	if (elems * (int64_t)tgc_type_bytes((tgc_type)b->type) > b->bytes)
+		return fail(c, "b%d: %lld bytes do not hold its shape", at, (long long)b->bytes);
+	if (b->node >= c->p->prog.n)
+		return fail(c, "b%d: no such pnode", at);
+	if (b->cls == BUF_LEAF && (b->index < 0 || b->index >= c->p->prog.nleaves))
+		return fail(c, "b%d: no such leaf", at);
+	if (b->cls == BUF_OUT && (b->index < 0 || b->index >= c->p->prog.nouts))
+		return fail(c, "b%d: no such output", at);
+	if (b->cls == BUF_ARENA && b->bytes > 0 && b->first >= 0 &&
+	    (b->offset_bytes < 0 || b->offset_bytes % 64 || b->offset_bytes + b->bytes > c->p->arena_bytes))
+		return fail(c, "b%d: outside of the arena", at);
+	return true;
+}
+
+static bool shares_rows(const struct prog *p, int main, int node)
+{
+	return same_space(p, main, node) || same_space(p, p->nodes[main].src[0], node);
+}
+
+static bool check_group(struct check *c, int at)
+{
+	const struct plan *p = c->p;
+	const struct group *g = &p->groups[at];
+
+	if (g->nroots == 0)
+		return fail(c, "g%d: no roots", at);
+	if ((g->main >= 0) != (g->kind == GROUP_REDUCE || g->kind == GROUP_CONTRACT || g->kind == GROUP_SCATTER))
+		return fail(c, "g%d: main does not fit its kind", at);
+	if ((g->split > 1) != (g->scratch_buf >= 0))
+		return fail(c, "g%d: a split needs scratch, and only it", at);
+	for (int i = 0; i < g->nroots; i++) {
+		int node = g->roots[i], like = g->main >= 0 ? g->main : g->roots[0];
+		const struct pnode *n = &p->prog.nodes[node];
+		const struct pbuf *b = &p->bufs[g->root_bufs[i]];
+
+		if (b->type != n->type)
+			return fail(c, "g%d: b%d has another type than %%%d", at, g->root_bufs[i], node);
+		if (b->rank != n->rank)
+			return fail(c, "g%d: b%d has another rank than %%%d", at, g->root_bufs[i], node);
+		if (g->kind == GROUP_SEGMENTED)
+			continue;
+		if (g->kind == GROUP_REDUCE ? !shares_rows(&p->prog, like, node) : !same_space(&p->prog, like, node))
+			return fail(c, "g%d: root %%%d does not have the group's shape", at, node);
+	}
+	return g->kind != GROUP_SEGMENTED || (g->nsegs > 1 && g->nroots % g->nsegs == 0) ||
+	       fail(c, "g%d: %d roots in %d segments", at, g->nroots, g->nsegs);
+}
+
+// Buffers of one leaf are one piece of memory.
+static void write(struct check *c, int buf, int node)
+{
+	const struct plan *p = c->p;
+
+	for (int i = 0; p->bufs[buf].cls == BUF_LEAF && i < p->nbufs; i++)
+		if (p->bufs[i].cls == BUF_LEAF && p->bufs[i].index == p->bufs[buf].index)
+			c->holds[i] = -1;
+	c->holds[buf] = node;
+}
+
+static bool in_place(struct check *c, int group, const struct source *s, int n)
+{
+	const struct plan *p = c->p;
+	const struct group *g = &p->groups[group];
+
+	for (int i = 0; i < g->nroots; i++) {
+		const struct pbuf *b = &p->bufs[g->root_bufs[i]];
+
+		for (int k = 0; k < n; k++) {
+			const struct pbuf *r = &p->bufs[p->node_buf[s[k].node]];
+
+			if (b->cls == BUF_LEAF && r->cls == BUF_LEAF && b->index == r->index &&
+			    (s[k].how != READ_EXACT || r != b))
+				return fail(c, "g%d: reads %%%d elsewhere than where it writes", group, s[k].node);
+		}
+	}
+	return true;
+}
+
+static bool check_kernel(struct check *c, int step)
+{
+	const struct plan *p = c->p;
+	const struct group *g = &p->groups[p->steps[step].group];
+	struct source *s;
+	int n = group_sources(p, p->steps[step].group, &s);
+	bool ok = n >= 0 || fail(c, "out of memory");
+
+	for (int i = 0; i < n && ok; i++) {
+		int buf = p->node_buf[s[i].node];
+
+		if (buf < 0)
+			ok = fail(c, "step %d: %%%d is not in memory", step, s[i].node);
+		else if (p->bufs[buf].bytes > 0 && c->holds[buf] != s[i].node)
+			ok = fail(c, "step %d: b%d does not hold %%%d", step, buf, s[i].node);
+		else if (p->bufs[buf].cls == BUF_ARENA && (p->bufs[buf].first > step || p->bufs[buf].last < step))
+			ok = fail(c, "step %d: b%d is not live", step, buf);
+	}
+	ok = ok && in_place(c, p->steps[step].group, s, n);
+	free(s);
+	for (int i = 0; i < g->nroots && ok; i++)
+		write(c, g->root_bufs[i], g->roots[i]);
+	return ok;
+}
+
+static bool check_copy(struct check *c, int step)
+{
+	const struct pstep *s = &c->p->steps[step];
+	const struct pbuf *a = &c->p->bufs[s->src], *b = &c->p->bufs[s->dst];
+
+	if (a->bytes != b->bytes || a->type != b->type)
+		return fail(c, "step %d: b%d and b%d differ in size or type", step, s->src, s->dst);
+	if (c->holds[s->src] < 0)
+		return fail(c, "step %d: b%d holds nothing", step, s->src);
+	write(c, s->dst, c->holds[s->src]);
+	return true;
+}
+
+// Every output's memory holds its value (reshapes put aside) at the end.
+static bool check_outs(struct check *c)
+{
+	const struct plan *p = c->p;
+
+	for (int i = 0; i < p->prog.nouts; i++) {
+		const struct pout *o = &p->prog.outs[i];
+		int value = prog_stored_as(&p->prog, o->node), cls = o->assign < 0 ? BUF_OUT : BUF_LEAF;
+		int index = o->assign < 0 ? i : o->assign;
+		bool found = prog_elems(&p->prog, value) == 0 ||
+		             (o->assign >= 0 && p->prog.leaves[o->assign].node == value);
+
+		for (int k = 0; k < p->nbufs && !found; k++)
+			found = p->bufs[k].cls == cls && p->bufs[k].index == index && c->holds[k] == value;
+		if (!found)
+			return fail(c, "output %d: nothing leaves %%%d in its memory", i, value);
+	}
+	return true;
+}
+
+static int by_offset(const void *x, const void *y)
+{
+	const struct pbuf *a = *(const struct pbuf *const *)x, *b = *(const struct pbuf *const *)y;
+
+	return a->offset_bytes < b->offset_bytes ? -1 : a->offset_bytes > b->offset_bytes;
+}
+
+static bool check_arena(struct check *c)
+{
+	const struct plan *p = c->p;
+	const struct pbuf **list = malloc(sizeof(const struct pbuf *) * (size_t)(p->nbufs + 1));
+	bool ok = list || fail(c, "out of memory");
+	int n = 0;
+
+	for (int i = 0; i < p->nbufs && ok; i++)
+		if (p->bufs[i].cls == BUF_ARENA && p->bufs[i].first >= 0 && p->bufs[i].bytes > 0)
+			list[n++] = &p->bufs[i];
+	if (n)
+		qsort(list, (size_t)n, sizeof *list, by_offset);
+	for (int i = 0; i < n && ok; i++) {
+		int64_t end = list[i]->offset_bytes + list[i]->bytes;
+
+		for (int k = i + 1; k < n && list[k]->offset_bytes < end && ok; k++)
+			if (list[i]->first <= list[k]->last && list[k]->first <= list[i]->last)
+				ok = fail(c, "b%d and b%d overlap in the arena", (int)(list[i] - p->bufs),
+				          (int)(list[k] - p->bufs));
+	}
+	free(list);
+	return ok;
+}
+
+static bool check_steps(struct check *c)
+{
+	const struct plan *p = c->p;
+
+	for (int i = 0; i < p->nbufs; i++) {
+		const struct pbuf *b = &p->bufs[i];
+
+		c->holds[i] = b->cls == BUF_LEAF && b->node >= 0 && p->prog.nodes[b->node].leaf == b->index &&
+		                      op_info[p->prog.nodes[b->node].op].cls == CLASS_SOURCE
+		                  ? b->node
+		                  : -1;
+	}
+	for (int i = 0; i < p->nsteps; i++)
+		if (p->steps[i].kind == STEP_KERNEL ? !check_kernel(c, i) : !check_copy(c, i))
+			return false;
+	return true;
+}
+
+char *plan_verify(const struct plan *p)
+{
+	struct check c = {.p = p};
+	char *program = prog_verify(&p->prog);
+	bool ok = true;
+
+	if (program)
+		return program;
+	c.holds = calloc((size_t)p->nbufs + 1, sizeof *c.holds);
+	if (!c.holds)
+		ok = fail(&c, "out of memory");
+	for (int i = 0; i < p->nbufs && ok; i++)
+		ok = check_buf(&c, i);
+	for (int i = 0; i < p->ngroups && ok; i++)
+		ok = check_group(&c, i);
+	if (ok && check_steps(&c) && check_outs(&c))
+		check_arena(&c);
+	free(c.holds);
+	return c.t.p ? text_take(&c.t) : NULL;
+}
