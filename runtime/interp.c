@@ -130,6 +130,7 @@ static bool run_elementwise(struct interp *it, const struct pnode *n, struct int
 	case OP_NE:
 		run_compare(it, n, out);
 		return true;
+	case OP_DETACH:
 	case OP_NEG:
 	case OP_ABS:
 	case OP_EXP:

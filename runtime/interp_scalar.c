@@ -187,6 +187,9 @@ struct fnum interp_unary_f(int op, tgc_type t, struct fnum x)
 	struct fnum r;
 
 	switch (op) {
+	case OP_DETACH:
+		r = x;
+		break;
 	case OP_NEG:
 		r = (struct fnum){-x.v, x.b, false};
 		break;
@@ -234,6 +237,8 @@ int64_t interp_unary_i(int op, tgc_type t, int64_t x)
 	uint64_t u = (uint64_t)x;
 
 	switch (op) {
+	case OP_DETACH:
+		return x;
 	case OP_NEG:
 		return interp_wrap(t, (int64_t)(0 - u));
 	case OP_ABS:

@@ -32,6 +32,8 @@ const char *sk_name(int op)
 		return "einsum";
 	case SK_CONV:
 		return "conv2d";
+	case SK_RAND:
+		return "rand";
 	default:
 		return op_info[op].name;
 	}
@@ -346,7 +348,9 @@ static bool infer_index(const struct sketch *s, struct snode *n)
 
 bool sk_infer(const struct sketch *s, struct snode *n)
 {
-	enum op_class cls = n->op < OP_COUNT ? op_info[n->op].cls : CLASS_CONTRACT;
+	enum op_class cls = n->op < OP_COUNT   ? op_info[n->op].cls
+	                    : n->op == SK_RAND ? CLASS_SOURCE
+	                                       : CLASS_CONTRACT;
 
 	switch (cls) {
 	case CLASS_SOURCE:

@@ -10,6 +10,7 @@ enum sk_op { // beyond the primitives
 	SK_MATMUL = OP_COUNT,
 	SK_EINSUM, // spec
 	SK_CONV,   // attr: stride[2], padding[4], dilation[2], groups
+	SK_RAND,   // f32 in [0, 1), drawn after seeding with `seed`
 	SK_OPS
 };
 enum sk_leaf { SK_DATA, SK_VARIABLE, SK_LATE };

@@ -53,6 +53,8 @@ static tgc_arg operand(const struct record *b, const struct snode *n, int k, int
 static tgc_tensor *record_unary(int op, tgc_tensor *x, tgc_type type)
 {
 	switch (op) {
+	case OP_DETACH:
+		return tgc_detach(x);
 	case OP_NEG:
 		return tgc_neg(x);
 	case OP_ABS:
@@ -255,6 +257,9 @@ static tgc_tensor *record_node(struct record *b, const struct snode *n)
 		return record_full(b->ctx, n);
 	case OP_IOTA:
 		return tgc_iota(b->ctx, n->type, shape_of(n), (int)n->attr[0]);
+	case SK_RAND:
+		tgc_seed(b->ctx, n->seed);
+		return tgc_rand(b->ctx, TGC_F32, shape_of(n), .low = 0);
 	case SK_MATMUL:
 		return tgc_matmul(t[src[0]], t[src[1]]);
 	case SK_EINSUM:

@@ -13,6 +13,13 @@ static const char *const type_ids[TGC_TYPE_COUNT] = {"TGC_F32", "TGC_F64", "TGC_
                                                      "TGC_I16", "TGC_I32", "TGC_I64", "TGC_U8",   "TGC_U16",
                                                      "TGC_U32", "TGC_U64", "TGC_BOOL"};
 
+static const char *id_of(int op)
+{
+	static const char *const more[] = {"SK_MATMUL", "SK_EINSUM", "SK_CONV", "SK_RAND"};
+
+	return op < OP_COUNT ? op_ids[op] : more[op - OP_COUNT];
+}
+
 static void print_list(FILE *f, const char *name, int n, const int64_t *v)
 {
 	if (n == 0)
@@ -29,11 +36,7 @@ static void print_node(FILE *f, int i, const struct snode *n)
 
 	while (nattr > 0 && n->attr[nattr - 1] == 0)
 		nattr--;
-	fprintf(f, "\tsk_add(&s, (struct snode){.op = %s, .type = %s, .rank = %d",
-	        n->op < OP_COUNT     ? op_ids[n->op]
-	        : n->op == SK_MATMUL ? "SK_MATMUL"
-	        : n->op == SK_EINSUM ? "SK_EINSUM"
-	                             : "SK_CONV",
+	fprintf(f, "\tsk_add(&s, (struct snode){.op = %s, .type = %s, .rank = %d", id_of(n->op),
 	        type_ids[n->type], n->rank);
 	print_list(f, "dims", n->rank, n->dims);
 	if (n->nsrc) {
@@ -47,6 +50,8 @@ static void print_node(FILE *f, int i, const struct snode *n)
 		fprintf(f, ", .spec = \"%s\"", n->spec);
 	if (n->num != 0)
 		fprintf(f, ", .num = %.17g", n->num);
+	if (n->op == SK_RAND)
+		fprintf(f, ", .seed = %llu", (unsigned long long)n->seed);
 	if (n->op == OP_DATA)
 		fprintf(f, ", .lo = %.17g, .hi = %.17g, .seed = %llu, .special = %d, .leaf = %d", n->lo, n->hi,
 		        (unsigned long long)n->seed, n->special, n->leaf);

@@ -215,6 +215,24 @@ static int emit_index(struct oracle *o, const struct sketch *s, const struct sno
 	return emit(o, n->op, n->type, n->rank, n->dims, n->nsrc, src, 2, n->attr);
 }
 
+static int emit_bits(struct oracle *o, tgc_type t, int64_t bits)
+{
+	return emit(o, OP_CONST, t, 0, NULL, 0, NULL, 1, &bits);
+}
+
+// The upper 24 of 32 bits as a fraction.
+static int emit_rand(struct oracle *o, const struct snode *n)
+{
+	int src[2] = {emit_bits(o, TGC_U64, (int64_t)n->seed), emit_bits(o, TGC_U64, 0)};
+
+	src[0] = emit(o, OP_RANDOM, TGC_U32, n->rank, n->dims, 2, src, 0, NULL);
+	src[1] = emit_broadcast(o, emit_bits(o, TGC_U32, 8), n->rank, n->dims);
+	src[0] = emit(o, OP_SHR, TGC_U32, n->rank, n->dims, 2, src, 0, NULL);
+	src[0] = emit(o, OP_CAST, TGC_F32, n->rank, n->dims, 1, src, 0, NULL);
+	src[1] = emit_broadcast(o, emit_const(o, TGC_F32, 0x1p-24), n->rank, n->dims);
+	return emit(o, OP_MUL, TGC_F32, n->rank, n->dims, 2, src, 0, NULL);
+}
+
 static int emit_node(struct oracle *o, const struct sketch *s, const struct snode *n)
 {
 	int at;
@@ -227,6 +245,8 @@ static int emit_node(struct oracle *o, const struct sketch *s, const struct snod
 		return emit_broadcast(o, at, n->rank, n->dims);
 	case OP_IOTA:
 		return emit(o, OP_IOTA, n->type, n->rank, n->dims, 0, NULL, 1, n->attr);
+	case SK_RAND:
+		return emit_rand(o, n);
 	case SK_MATMUL:
 		return emit_matmul(o, s, n);
 	case SK_EINSUM:

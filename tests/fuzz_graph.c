@@ -1,0 +1,208 @@
+// fuzz_graph [--graphs N] [--seed S] [--device D] [--threads T] [--raw] [--only I] [--verbose]
+// Random graphs on a device against the oracle, and with T threads against one, bit by bit. A failure is
+// shrunk and printed as code. --seed fresh takes one from the clock and prints it.
+// Not here: making graphs (fuzz_gen.c), shrinking (fuzz_shrink.c).
+#include "fuzz.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+struct judge { // what a graph must satisfy
+	const struct fuzz_options *opt;
+	tgc_context *one, *many;
+	bool by_class;
+};
+
+static void *read_raw(tgc_context *ctx, const struct sketch *s, int out)
+{
+	const struct snode *n = &s->nodes[s->outs[out]];
+	size_t bytes = (size_t)sk_elems(n) * tgc_type_bytes(n->type);
+	tgc_tensor *t[SK_NODES];
+	uint8_t *data = calloc(bytes + 1, 1);
+
+	tgc_scope_begin(ctx);
+	sk_build(s, ctx, t);
+	if (tgc_read(t[s->outs[out]], data, bytes)) {
+		tgc_clear_error(ctx);
+		data[bytes] = 1;
+	}
+	for (int i = 0; i < s->n; i++)
+		if (tgc_is_variable(t[i]))
+			tgc_release(t[i]);
+	tgc_scope_end(ctx);
+	return data;
+}
+
+static void compare_threads(struct judge *j, const struct sketch *s, struct tally *t)
+{
+	for (int i = 0; i < s->nouts && !t->failed; i++) {
+		const struct snode *n = &s->nodes[s->outs[i]];
+		size_t bytes = (size_t)sk_elems(n) * tgc_type_bytes(n->type);
+		void *a = read_raw(j->one, s, i), *b = read_raw(j->many, s, i);
+
+		if (memcmp(a, b, bytes + 1) != 0) {
+			t->failed = true;
+			snprintf(t->message, sizeof t->message, "output %d: %d threads differ from 1", i,
+			         j->opt->threads);
+		}
+		free(a);
+		free(b);
+	}
+}
+
+static void judge_graph(struct judge *j, const struct sketch *s, struct tally *t)
+{
+	check_sketch(s, j->one, t, j->by_class);
+	if (j->many && !t->failed)
+		compare_threads(j, s, t);
+}
+
+static bool still_fails(void *user, const struct sketch *s)
+{
+	struct tally t = {0};
+
+	judge_graph(user, s, &t);
+	return t.failed;
+}
+
+static void count_nodes(struct coverage *c, const struct sketch *s, bool raw)
+{
+	int readers[SK_NODES] = {0};
+
+	c->graphs++;
+	c->raw += raw;
+	for (int i = 0; i < s->n; i++) {
+		const struct snode *n = &s->nodes[i];
+		tgc_type t = n->nsrc && (n->op < OP_COUNT && op_info[n->op].cls == CLASS_COMPARE)
+		                 ? s->nodes[n->src[0]].type
+		                 : n->type;
+
+		c->op[n->op][t]++;
+		c->nodes++;
+		c->views += n->op < OP_COUNT && op_info[n->op].cls == CLASS_MOVE;
+		c->casts += n->op == OP_CAST;
+		for (int k = 0; k < n->nsrc; k++)
+			c->shared += readers[n->src[k]]++ == 1;
+	}
+}
+
+static void print_coverage(const struct coverage *c)
+{
+	static const tgc_type types[] = {TGC_F32, TGC_F64, TGC_I32, TGC_I64, TGC_U8, TGC_BOOL};
+
+	printf("%-10s", "op");
+	for (int k = 0; k < TG_COUNT(types); k++)
+		printf("%8s", tgc_type_name(types[k]));
+	printf("\n");
+	for (int op = 0; op < SK_OPS; op++) {
+		int64_t total = 0;
+
+		for (int k = 0; k < TGC_TYPE_COUNT; k++)
+			total += c->op[op][k];
+		if (total == 0)
+			continue;
+		printf("%-10s", sk_name(op));
+		for (int k = 0; k < TG_COUNT(types); k++)
+			printf("%8lld", (long long)c->op[op][types[k]]);
+		printf("\n");
+	}
+	printf("%lld graphs (%lld raw), %lld nodes, %.0f %% views, %.0f %% casts, %.0f %% with several "
+	       "consumers\n",
+	       (long long)c->graphs, (long long)c->raw, (long long)c->nodes,
+	       100.0 * (double)c->views / (double)c->nodes, 100.0 * (double)c->casts / (double)c->nodes,
+	       100.0 * (double)c->shared / (double)c->nodes);
+	printf("%lld elements compared, %.3f %% unsure, %.3f %% with a wide bound\n",
+	       (long long)c->tally.compared, 100.0 * (double)c->tally.unsure / ((double)c->tally.compared + 1),
+	       100.0 * (double)c->tally.vague / ((double)c->tally.compared + 1));
+}
+
+static bool run_one(struct judge *j, int64_t index, struct coverage *c)
+{
+	struct sketch s;
+	struct tally t = {0};
+
+	j->by_class = j->opt->raw;
+	gen_graph(&s, j->opt->seed + (uint64_t)index, &j->by_class);
+	if (j->opt->verbose) {
+		printf("// graph %lld\n", (long long)index);
+		sk_print(&s, stdout);
+		fflush(stdout);
+	}
+	judge_graph(j, &s, &t);
+	count_nodes(c, &s, j->by_class);
+	c->tally.compared += t.compared;
+	if (!j->by_class) {
+		c->tally.unsure += t.unsure;
+		c->tally.vague += t.vague;
+	}
+	if (!t.failed)
+		return true;
+	printf("FAIL seed %llu graph %lld%s: %s\n", (unsigned long long)j->opt->seed, (long long)index,
+	       j->by_class ? " (raw)" : "", t.message);
+	shrink(&s, still_fails, j);
+	t = (struct tally){0};
+	judge_graph(j, &s, &t);
+	printf("shrunk to %d nodes: %s\n", s.n, t.message);
+	sk_print(&s, stdout);
+	fflush(stdout);
+	return false;
+}
+
+static bool parse(int argc, char **argv, struct fuzz_options *o)
+{
+	for (int i = 1; i < argc; i++) {
+		const char *value = i + 1 < argc ? argv[i + 1] : "";
+
+		if (strcmp(argv[i], "--raw") == 0)
+			o->raw = true;
+		else if (strcmp(argv[i], "--verbose") == 0)
+			o->verbose = true;
+		else if (strcmp(argv[i], "--graphs") == 0)
+			o->graphs = strtoll(argv[++i < argc ? i : 0], NULL, 10);
+		else if (strcmp(argv[i], "--only") == 0)
+			o->only = strtoll(argv[++i < argc ? i : 0], NULL, 10);
+		else if (strcmp(argv[i], "--threads") == 0)
+			o->threads = atoi(argv[++i < argc ? i : 0]);
+		else if (strcmp(argv[i], "--device") == 0)
+			o->device = argv[++i < argc ? i : 0];
+		else if (strcmp(argv[i], "--seed") == 0 && ++i < argc)
+			o->seed = strcmp(value, "fresh") == 0 ? (uint64_t)time(NULL) * 1000003
+			                                      : strtoull(value, NULL, 10);
+		else
+			return false;
+	}
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	struct fuzz_options opt = {.seed = 1, .graphs = 1000, .device = "cpu", .threads = 1, .only = -1};
+	static struct coverage cover;
+	struct judge j = {.opt = &opt};
+	int failures = 0;
+
+	if (!parse(argc, argv, &opt)) {
+		fprintf(stderr,
+		        "usage: fuzz_graph [--graphs N] [--seed S|fresh] [--device D] [--threads T] [--raw]"
+		        " [--only I] [--verbose]\n");
+		return 2;
+	}
+	j.one = check_context(opt.device, 1);
+	if (!j.one) {
+		printf("no device %s\n", opt.device);
+		return 77;
+	}
+	j.many = opt.threads > 1 ? check_context(opt.device, opt.threads) : NULL;
+	printf("seed %llu, device %s\n", (unsigned long long)opt.seed, opt.device);
+	fflush(stdout);
+	for (int64_t i = opt.only >= 0 ? opt.only : 0; i < (opt.only >= 0 ? opt.only + 1 : opt.graphs); i++) {
+		failures += !run_one(&j, i, &cover);
+		if (failures >= 10)
+			break;
+	}
+	print_coverage(&cover);
+	printf("%d failures\n", failures);
+	tgc_context_free(&j.one);
+	tgc_context_free(&j.many);
+	return failures > 0;
+}
