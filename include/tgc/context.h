@@ -72,6 +72,7 @@ TGC_API void tgc_clear_error(tgc_context *ctx);
 // Counters since the context started, for tests and tuning.
 typedef struct tgc_stats {
 	uint64_t nodes_live;         // interned values alive
+	uint64_t nodes_built;        // interned values made so far
 	uint64_t handles_live;       // tensors alive
 	uint64_t plans_built;        // programs that went through the scheduler
 	uint64_t plans_found;        // programs found by structure

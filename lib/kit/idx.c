@@ -82,7 +82,7 @@ static uint8_t *body(tgc_context *c, const char *path, gzFile f, int64_t bytes)
 
 uint8_t *idx_read(tgc_context *c, const char *path, int rank, int64_t *dims)
 {
-	int64_t file_bytes, bytes;
+	int64_t file_bytes, bytes = 0;
 	int fd = file_open(c, "idx", path, &file_bytes);
 	if (fd < 0)
 		return NULL;

@@ -1,0 +1,143 @@
+// Opening and closing contexts: choosing the device, its threads and memory.
+// In:  options and environment (TGC_DEVICE, TGC_THREADS). Out: a context that can run, or that says why not.
+// TGC_DEBUG letters: g program, p plan and promotions, f kernels as lowered, k kernels after the passes,
+// l LLVM IR, a assembly, t compile times, e errors as they are recorded.
+#include "runtime.h"
+
+#include <sched.h>
+#include <stdlib.h>
+
+static const char DEFAULT_DEVICE[] = "cpu";
+
+static struct buffer *upload(struct tgc_context *c, const void *data, size_t bytes)
+{
+	struct device *d = device_of(c);
+	if (device_check(c, "from_data"))
+		return NULL;
+	struct buffer *b = buffer_new(d->memory, (int64_t)bytes);
+	if (!b) {
+		context_fail(c, TGC_ERROR_MEMORY, "from_data", "no memory for %zu bytes; the device holds %lld", bytes,
+		             (long long)allocator_bytes(d->memory));
+		return NULL;
+	}
+	if (bytes)
+		memcpy(b->data, data, bytes);
+	return b;
+}
+
+static void close_device(struct tgc_context *c)
+{
+	struct device *d = device_of(c);
+	if (!d)
+		return;
+	plans_free(c);
+	buffer_unref(d->arena);
+	buffer_unref(d->scratch);
+	allocator_free(d->memory);
+	if (d->process && !process_forked(d->process))
+		pool_free(d->pool);
+	process_close(d->process);
+	free(d);
+	c->rt = NULL;
+}
+
+tgc_status device_check(struct tgc_context *c, const char *op)
+{
+	struct device *d = device_of(c);
+	if (!d || !d->ready)
+		return c->status ? c->status
+		                 : context_fail(c, TGC_ERROR_NODEVICE, op, "%s", d ? d->reason : "there is no device");
+	if (process_forked(d->process))
+		return context_fail(c, TGC_ERROR_FORKED, op, "the process forked after this context was made");
+	return TGC_OK;
+}
+
+static int threads_wanted(const tgc_context_options *o)
+{
+	const char *env = getenv("TGC_THREADS");
+	if (o->threads > 0)
+		return o->threads;
+	if (env && atoi(env) > 0)
+		return atoi(env);
+	cpu_set_t set;
+	return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+// Sets name and reason. A device asked for by name never falls back to another.
+static bool choose(struct tgc_context *c, struct device *d, const tgc_context_options *o)
+{
+	const char *env = getenv("TGC_DEVICE");
+	const char *from = o->device ? "the program asked for it" : env && *env ? "TGC_DEVICE asks for it" : "the default";
+	const char *name = o->device ? o->device : env && *env ? env : DEFAULT_DEVICE;
+	d->name = "none";
+	d->reason = d->reason_text;
+	if (strcmp(name, "interp") == 0) {
+		d->name = "interp";
+		d->interp = true;
+		snprintf(d->reason_text, sizeof d->reason_text, "%s", from);
+	} else if (strcmp(name, "cpu") == 0 && jit_available()) {
+		d->name = "cpu";
+		snprintf(d->reason_text, sizeof d->reason_text, "%s; %s, %d thread%s", from, d->target->name,
+		         pool_threads(d->pool), pool_threads(d->pool) > 1 ? "s" : "");
+	} else {
+		snprintf(d->reason_text, sizeof d->reason_text,
+		         strcmp(name, "cpu") == 0 ? "device %s (%s) needs LLVM, which this build of tgc has not"
+		                                  : "there is no device \"%s\" (%s); there are cpu and interp",
+		         name, from);
+		context_fail(c, TGC_ERROR_NODEVICE, "context_new", "%s", d->reason_text);
+		return false;
+	}
+	context_log(c, 't', "device %s: %s", d->name, d->reason);
+	return true;
+}
+
+static void open_device(struct tgc_context *c, const tgc_context_options *o)
+{
+	c->backend = (struct backend){.realize = realize_tensors, .read = realize_read, .upload = upload,
+	                              .buffer_unref = buffer_unref, .close = close_device};
+	struct device *d = calloc(1, sizeof *d);
+	c->rt = d;
+	if (d) {
+		d->target = target_host();
+		d->process = process_open();
+		d->pool = pool_new(threads_wanted(o));
+		d->memory = allocator_new(o->memory_limit_bytes);
+	}
+	if (!d || !d->process || !d->pool || !d->memory)
+		context_fail(c, TGC_ERROR_MEMORY, "context_new", "no memory for a device");
+	else
+		d->ready = choose(c, d, o);
+}
+
+// Returned where not even a context could be made: an error like any other, and never freed.
+static struct tgc_context no_context = {.status = TGC_ERROR_MEMORY, .message = (char *)"context_new: out of memory",
+                                        .name = ""};
+
+tgc_context *tgc_context_new(const tgc_context_options *options)
+{
+	tgc_context_options o = {0};
+	if (options)
+		memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+	struct tgc_context *c = context_create(options);
+	if (!c)
+		return &no_context;
+	open_device(c, &o);
+	return c;
+}
+
+void tgc_context_free(tgc_context **pc)
+{
+	if (!pc || !*pc)
+		return;
+	struct tgc_context *c = *pc;
+	*pc = NULL;
+	if (c == &no_context)
+		return;
+	context_clear(c);
+	c->backend.close(c);
+	context_destroy(c);
+}
+
+const char *tgc_device_name(const tgc_context *c) { return c && c->rt ? device_of(c)->name : "none"; }
+
+const char *tgc_device_reason(const tgc_context *c) { return c && c->rt ? device_of(c)->reason : "no context"; }

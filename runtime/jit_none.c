@@ -1,0 +1,13 @@
+// The build without LLVM: there is no CPU device, and nothing ever asks for a kernel.
+#include "runtime.h"
+
+bool jit_available(void) { return false; }
+
+void jit_close(struct runtime *r) { r->jit = NULL; }
+
+tgc_status jit_compile(struct tgc_context *c, struct runtime *r, int threads, int n, struct kernel *const *kernels,
+                       const struct target *t, const struct code **codes)
+{
+	(void)r, (void)threads, (void)n, (void)kernels, (void)t, (void)codes;
+	return context_fail(c, TGC_ERROR_NODEVICE, "compile", "this build of tgc has no LLVM");
+}

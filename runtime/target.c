@@ -1,0 +1,44 @@
+// Target records: what the scheduler, the passes and the emitter assume of a processor.
+// In:  the processor's features, or a name. Out: a checked-in record, so that plans are reproducible.
+// Not here: measuring anything.
+#include "runtime.h"
+
+// Host records have no feature string: code may use whatever this processor has.
+#define RECORD(NAME, FEATURES, VECTOR, REGS, PORTS, FLOPS)                                                   \
+	{                                                                                                    \
+		.name = NAME, .features = FEATURES, .vector_bytes = VECTOR, .vector_regs = REGS,             \
+		.fma_ports = PORTS, .l1_bytes = 32 << 10, .l2_bytes = 1 << 20, .l3_bytes = 32 << 20,         \
+		.bandwidth = 20, .flops = FLOPS, .launch_ns = 500                                            \
+	}
+
+static const struct target hosts[] = {
+    RECORD("x86-64-v4", NULL, 64, 32, 2, 120),
+    RECORD("x86-64-v3", NULL, 32, 16, 2, 100),
+    RECORD("x86-64", NULL, 16, 16, 2, 25),
+};
+static const struct target portable[] = {
+    RECORD("x86-64-v4", "", 64, 32, 2, 120),
+    RECORD("x86-64-v3", "", 32, 16, 2, 100),
+    RECORD("x86-64", "", 16, 16, 2, 25),
+};
+
+const struct target *target_host(void)
+{
+#if defined(__x86_64__)
+	__builtin_cpu_init();
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+	    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+		return &hosts[0];
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+		return &hosts[1];
+#endif
+	return &hosts[2];
+}
+
+const struct target *target_find(const char *name)
+{
+	for (int i = 0; i < TG_COUNT(portable); i++)
+		if (strcmp(portable[i].name, name) == 0)
+			return &portable[i];
+	return NULL;
+}

@@ -1,0 +1,31 @@
+#!/bin/sh
+# The floors: no include that climbs, the kit and the tools on public headers only, and each floor links with
+# nothing but the floors below it (-z defs). Arguments: the source folder, the build folder.
+set -eu
+src=$1
+build=$2
+cd "$src"
+status=0
+fail() { echo "floors: $1"; status=1; }
+
+grep -rn '#include "\.\./' include lib codegen runtime tools examples tests && fail 'an #include "../'
+grep -rnE '#include "(lib|codegen|runtime|kit)\.h"' tools examples include && fail 'tools or examples see inside'
+grep -rnE '#include "(lib|codegen|runtime)\.h"' lib/kit && fail 'the kit sees inside'
+ls lib/*.c | xargs grep -nE '#include "(codegen|runtime)\.h"|#include <(pthread|fcntl|sys/mman|sys/stat)\.h>' &&
+	fail 'lib reaches up, or knows a file, a thread or a device'
+grep -rnE '#include "runtime\.h"' codegen && fail 'codegen reaches up'
+
+# Whole archives, undefined symbols are errors.
+floors="lib/libtg_lib.a"
+llvm=$(sed -n 's/.*\(\/[^ ]*libLLVM[^ ]*\.so[^ ]*\).*/\1/p' "$build/build.ninja" | head -n 1)
+for next in "" codegen/libtg_codegen.a runtime/libtg_runtime.a; do
+	floors="$floors $next"
+	list=""
+	for f in $floors; do list="$list $build/$f"; done
+	# shellcheck disable=SC2086
+	cc -shared -Wl,-z,defs -Wl,--whole-archive $list -Wl,--no-whole-archive $llvm -lxxhash -lm -lpthread \
+		-o "$build/floors-check.so" || fail "undefined symbols in: $floors"
+done
+rm -f "$build/floors-check.so"
+[ $status = 0 ] && echo "floors: 3 links and 5 rules hold"
+exit $status
