@@ -100,17 +100,26 @@ static void segmented_bufs(struct lower *lo)
 	for (int i = 0; i < p->nbufs; i++)
 		if (lo->buf_of[i] >= 0 && p->bufs[i].cls != BUF_FLAGS && !row_major(&p->bufs[i]))
 			lower_fail(lo, "plan buffer %d of a segmented group is not row-major", i);
-	for (int b = 0; b < lo->k->nbufs; b++)
-		for (int s = 1; s < lo->group->nsegs && lo->k->bufs[b].segmented; s++) {
+	for (int b = 0; b < lo->k->nbufs; b++) {
+		if (!lo->k->bufs[b].segmented)
+			continue;
+		int32_t *nodes = ARENA_ARRAY(&lo->k->arena, int32_t, lo->group->nsegs);
+		if (!nodes)
+			return;
+		nodes[0] = lo->k->bufs[b].node;
+		lo->k->bufs[b].seg_nodes = nodes;
+		for (int s = 1; s < lo->group->nsegs; s++) {
 			int other = counterpart(lo, lo->k->bufs[b].node, s);
 			if (other < 0) {
 				lower_fail(lo, "segment %d has nothing for plan buffer %d", s, lo->k->bufs[b].node);
 				return;
 			}
+			nodes[s] = other;
 			int64_t n = p->bufs[other].bytes / (int64_t)tgc_type_bytes(lo->k->bufs[b].type);
 			if (n > lo->k->bufs[b].elems)
 				lo->k->bufs[b].elems = n;
 		}
+	}
 }
 
 static void body(struct lower *lo, int at)

@@ -43,6 +43,15 @@ void scope_pop(struct tgc_context *c)
 	host_realloc(&c->host, s, sizeof *s, 0);
 }
 
+void handle_each(struct tgc_context *c, void (*fn)(tgc_tensor *t, void *user), void *user)
+{
+	for (tgc_tensor *t = c->kept; t; t = t->next)
+		fn(t, user);
+	for (struct scope *s = c->scope; s; s = s->up)
+		for (tgc_tensor *t = s->handles; t; t = t->next)
+			fn(t, user);
+}
+
 void *scope_item(struct tgc_context *c, size_t bytes, void (*drop)(struct tgc_context *c, void *item))
 {
 	size_t all = sizeof(struct item) + bytes;
