@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum { SMALLEST = 64, CLASSES = 4 * 42 };
 #define HUGE_BYTES ((int64_t)2 << 20)
@@ -104,8 +105,11 @@ struct allocator *allocator_new(size_t limit_bytes)
 {
 	struct allocator *a = calloc(1, sizeof *a);
 
-	if (a)
-		a->limit = limit_bytes > INT64_MAX ? INT64_MAX : (int64_t)limit_bytes;
+	if (!a)
+		return NULL;
+	a->limit = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+	if (limit_bytes && limit_bytes < (uint64_t)a->limit)
+		a->limit = (int64_t)limit_bytes;
 	return a;
 }
 
@@ -152,8 +156,12 @@ void buffer_unref(struct buffer *b)
 	b->owner->free[b->cls] = b;
 }
 
-int64_t allocator_bytes(const struct allocator *a, int64_t *peak)
+int64_t allocator_bytes(const struct allocator *a)
 {
-	*peak = a->peak;
 	return a->held;
+}
+
+int64_t allocator_peak(const struct allocator *a)
+{
+	return a->peak;
 }

@@ -39,7 +39,8 @@ void process_close(struct runtime *r)
 	pthread_mutex_lock(&open_lock);
 	if (--r->refs == 0) {
 		shared = NULL;
-		jit_close(r);
+		if (r->jit)
+			jit_close(r);
 		pthread_mutex_destroy(&r->lock);
 		free(r);
 	}

@@ -19,6 +19,10 @@ struct runtime *process_open(void); // NULL: out of memory
 void process_close(struct runtime *r);
 bool process_forked(const struct runtime *r);
 
+// ---- parallel.c: jobs on threads with large stacks, for compiling --------------------------------------------
+// fn(user, i) for each i < n, on at most `threads` threads; returns when all are done.
+void parallel_run(int n, int threads, void (*fn)(void *user, int i), void *user);
+
 // ---- context_open.c: the runtime's part of a context -----------------------------------------------------------
 struct device {
 	struct runtime *process;
@@ -54,7 +58,8 @@ void pool_run(struct pool *p, int64_t n, pool_fn *fn, void *user); // contiguous
 // ---- memory.c: a caching allocator of 64-byte aligned memory ---------------------------------------------------
 // Large blocks come from huge pages and are kept for reuse; free lists by size class.
 struct buffer {
-	int32_t refs;
+	struct buffer *next; // of a free list
+	int32_t refs, cls;
 	struct allocator *owner;
 	void *data;
 	int64_t bytes;
