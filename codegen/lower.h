@@ -35,7 +35,7 @@ struct lower {
 	int seg;            // segment, K_NONE
 	int home;           // region that loops of reductions are not moved out of
 	int chunk;          // phase 0 of a split group: which chunk of main's range; else K_NONE
-	bool chunked;       // phase 0 did take a chunk
+	int64_t chunk_len;  // iterations of main's outermost loop in a chunk
 	bool combine;       // phase 1 of a split group: main comes from the scratch buffer
 	int depth;
 	char *error;        // malloc'ed; the first one
@@ -65,6 +65,7 @@ struct lower_nest {
 	int nroots;                 // the first has all the axes
 	struct lower_root *roots;
 	int loop[LOWER_RANK];       // dry run: by axis
+	int64_t chunk_from;         // partial: the first chunk
 };
 void lower_nests(struct lower *lo);
 void lower_segments(struct lower *lo);
@@ -108,6 +109,7 @@ int lower_red_end(struct lower *lo, struct lower_red *r, int next);
 // Loops over axes of sizes size[] (none of them 1), merged as chosen; fills at[].
 void lower_red_axes(struct lower *lo, struct lower_red *r, int node, int n, const int64_t *size, int *at);
 void lower_note(struct lower *lo, int node, int nidx, const int *idx, const struct lower_red *r);
+int64_t lower_split_extent(const struct lower *lo); // iterations of the loop of main that is split; 1: none
 int lower_reduce(struct lower *lo, int node, const int *idx);
 int lower_fold(struct lower *lo, int node, const int *idx);
 

@@ -126,7 +126,7 @@ static int value_of(struct lower *lo, const struct lower_nest *nest, const struc
 {
 	int idx[LOWER_RANK];
 	if (r->partial)
-		lo->chunk = axis[0];
+		lo->chunk = kb_iadd(&lo->b, axis[0], kb_int(&lo->b, nest->chunk_from));
 	root_index(lo, nest, r, axis, idx);
 	int v = lower_value(lo, r->node, idx);
 	lo->chunk = K_NONE;
@@ -142,7 +142,7 @@ static void store(struct lower *lo, const struct lower_nest *nest, const struct 
 	root_index(lo, nest, r, axis, idx);
 	if (r->partial) {
 		int64_t elems = lower_linear(lo, n->rank, n->dims, idx, &at);
-		at = kb_affine(&lo->b, 0, 2, (int64_t[]){elems, 1}, (int[]){axis[0], at});
+		at = kb_affine(&lo->b, elems * nest->chunk_from, 2, (int64_t[]){elems, 1}, (int[]){axis[0], at});
 	} else {
 		at = n->rank ? lower_at(lo, p, idx) : kb_int(&lo->b, 0);
 	}
@@ -202,6 +202,7 @@ static void phase(struct lower *lo, struct lower_nest *nest)
 
 // ---- a split reduction: chunks first
 
+// Whole chunks, then what is left: so every range is known.
 static void partials(struct lower *lo)
 {
 	const struct group *g = lo->group;
@@ -215,11 +216,20 @@ static void partials(struct lower *lo)
 	}
 	bool own = lo->own[g->main];
 	lo->own[g->main] = true;
+	lo->chunk_len = 1;
 	lower_choose(lo, &nest);
-	phase(lo, &nest);
-	lo->own[g->main] = own;
-	if (!lo->chunked)
+	int64_t extent = lower_split_extent(lo);
+	lo->chunk_len = (extent + g->split - 1) / g->split;
+	if (extent < 2)
 		lower_fail(lo, "pnode %d has no axis that can be split", g->main);
+	nest.size[0] = extent / lo->chunk_len;
+	phase(lo, &nest);
+	if (extent % lo->chunk_len) {
+		nest.chunk_from = nest.size[0];
+		nest.size[0] = 1;
+		phase(lo, &nest);
+	}
+	lo->own[g->main] = own;
 	lo->combine = true;
 }
 

@@ -20,6 +20,7 @@ static bool rehearse(struct lower *lo, struct lower *dry, struct lower_nest *nes
 	}
 	dry->dry = true;
 	dry->combine = lo->combine;
+	dry->chunk_len = lo->chunk_len;
 	memcpy(dry->own, lo->own, sizeof *lo->own * (size_t)lo->plan->prog.n);
 	kbuild_init(&dry->b, dry->k, kernel_phase(dry->k));
 	lower_emit(dry, nest);

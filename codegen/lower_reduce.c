@@ -71,18 +71,50 @@ void lower_note(struct lower *lo, int node, int nidx, const int *idx, const stru
 	memcpy(h->loops, r->loop + r->axes_at, sizeof *r->loop * (size_t)r->naxes);
 }
 
+static bool split_loop(const struct lower *lo, const struct lower_red *r, int node)
+{
+	return !r->n && lo->chunk != K_NONE && node == lo->group->main;
+}
+
 // The range of the outermost loop: all of it, or this chunk of a split group.
 static int range_loop(struct lower *lo, struct lower_red *r, int node, int64_t n)
 {
 	struct kbuild *b = &lo->b;
-	if (r->n || lo->chunk == K_NONE || node != lo->group->main)
+	if (!split_loop(lo, r, node))
 		return lower_red_loop(lo, r, kb_int(b, 0), kb_int(b, n));
-	lo->chunked = true;
-	int64_t len = (n + lo->group->split - 1) / lo->group->split;
-	int from = kb_imul(b, lo->chunk, len), to = kb_iadd(b, from, kb_int(b, len));
-	if (len * lo->group->split != n)
-		to = kb_op2(b, OP_MIN, TGC_I64, to, kb_int(b, n));
-	return lower_red_loop(lo, r, from, to);
+	int from = kb_imul(b, lo->chunk, lo->chunk_len), to = kb_iadd(b, from, kb_int(b, lo->chunk_len));
+	return lower_red_loop(lo, r, from, kb_op2(b, OP_MIN, TGC_I64, to, kb_int(b, n)));
+}
+
+// Sizes of the axes that main sums over, those of size 1 left out.
+static int summed_axes(const struct lower *lo, int64_t *size)
+{
+	const struct pnode *n = NODE(lo, lo->group->main), *a = NODE(lo, n->src[0]);
+	const struct tg_caxis *x = (const struct tg_caxis *)n->attr;
+	int count = 0;
+	if (n->op == OP_CONTRACT) {
+		for (int i = 0; i < n->nattr / 8; i++)
+			if (x[i].role == ROLE_CONTRACTED)
+				size[count++] = x[i].b >= 0 ? NODE(lo, n->src[1])->dims[x[i].b].n : a->dims[x[i].a].n;
+	} else {
+		for (int i = 0; i < a->rank; i++)
+			if (n->attr[0] >> i & 1)
+				size[count++] = a->dims[i].n;
+	}
+	int kept = 0;
+	for (int i = 0; i < count; i++)
+		if (size[i] != 1)
+			size[kept++] = size[i];
+	return kept;
+}
+
+int64_t lower_split_extent(const struct lower *lo)
+{
+	int64_t size[LOWER_RANK * 2], n = 1;
+	int count = summed_axes(lo, size);
+	for (int i = 0; i < count && (i == 0 || lo->merges[lo->group->main] >> i & 1); i++)
+		n *= size[i];
+	return n;
 }
 
 void lower_red_axes(struct lower *lo, struct lower_red *r, int node, int n, const int64_t *size, int *at)
@@ -111,12 +143,13 @@ static int combine_of(int op)
 // A split reduction's value: its chunks, added in order.
 static int chunks(struct lower *lo, int node, const int *idx)
 {
-	const struct pnode *n = NODE(lo, node);
+	const struct pnode *p = NODE(lo, node);
 	struct lower_red r;
 	int buf = lower_buf(lo, lo->group->scratch_buf), at;
-	int64_t elems = lower_linear(lo, n->rank, n->dims, idx, &at);
-	lower_red_begin(lo, &r, n->op == OP_CONTRACT ? OP_ADD : combine_of(n->op), n->type, n->rank, idx);
-	int j = lower_red_loop(lo, &r, kb_int(&lo->b, 0), kb_int(&lo->b, lo->group->split));
+	int64_t elems = lower_linear(lo, p->rank, p->dims, idx, &at);
+	lower_red_begin(lo, &r, p->op == OP_CONTRACT ? OP_ADD : combine_of(p->op), p->type, p->rank, idx);
+	int64_t n = (lower_split_extent(lo) + lo->chunk_len - 1) / lo->chunk_len;
+	int j = lower_red_loop(lo, &r, kb_int(&lo->b, 0), kb_int(&lo->b, n));
 	int where = kb_affine(&lo->b, 0, 2, (int64_t[]){elems, 1}, (int[]){j, at});
 	int x = kb_load(&lo->b, buf, where, lo->guard, K_NONE);
 	return lower_red_end(lo, &r, kb_op2(&lo->b, r.combine, r.type, lower_red_arg(lo, &r), x));

@@ -9,12 +9,26 @@
 
 #include <cmocka.h>
 
-static const struct target v4 = {.name = "x86-64-v4", .vector_bytes = 64, .vector_regs = 32, .fma_ports = 2,
-                                 .l1_bytes = 32 << 10, .l2_bytes = 1 << 20, .l3_bytes = 32 << 20,
-                                 .bandwidth = 20, .flops = 110, .launch_ns = 1000};
-static const struct target v1 = {.name = "x86-64", .vector_bytes = 16, .vector_regs = 16, .fma_ports = 1,
-                                 .l1_bytes = 32 << 10, .l2_bytes = 1 << 20, .l3_bytes = 32 << 20,
-                                 .bandwidth = 20, .flops = 20, .launch_ns = 1000};
+static const struct target v4 = {.name = "x86-64-v4",
+                                 .vector_bytes = 64,
+                                 .vector_regs = 32,
+                                 .fma_ports = 2,
+                                 .l1_bytes = 32 << 10,
+                                 .l2_bytes = 1 << 20,
+                                 .l3_bytes = 32 << 20,
+                                 .bandwidth = 20,
+                                 .flops = 110,
+                                 .launch_ns = 1000};
+static const struct target v1 = {.name = "x86-64",
+                                 .vector_bytes = 16,
+                                 .vector_regs = 16,
+                                 .fma_ports = 1,
+                                 .l1_bytes = 32 << 10,
+                                 .l2_bytes = 1 << 20,
+                                 .l3_bytes = 32 << 20,
+                                 .bandwidth = 20,
+                                 .flops = 20,
+                                 .launch_ns = 1000};
 
 enum { MAX_BUFS = 24 };
 
@@ -54,7 +68,8 @@ static void close_bench(struct bench *t)
 	arena_free(&t->plan.arena);
 }
 
-static int add_buf(struct bench *t, enum buffer_class cls, tgc_type type, int rank, const struct dim *d, int node)
+static int add_buf(struct bench *t, enum buffer_class cls, tgc_type type, int rank, const struct dim *d,
+                   int node)
 {
 	int at = t->plan.nbufs++;
 	struct pbuf *p = &t->bufs[at];
@@ -104,14 +119,19 @@ static void fill(struct bench *t, int buf)
 	}
 }
 
-#define DIMS(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__}
+#define DIMS(...)                                                                                              \
+	(int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[])                                 \
+	{                                                                                                      \
+		__VA_ARGS__                                                                                    \
+	}
 
 static int leaf(struct bench *t, tgc_type type, int rank, const int64_t *n)
 {
 	struct dim d[TGC_MAX_RANK];
 	for (int i = 0; i < rank; i++)
 		d[i] = (struct dim){.n = n[i]};
-	int node = prog_add(&t->plan.prog, OP_DATA, type, rank, d, 0, NULL, 0, NULL), l = t->plan.prog.nleaves++;
+	int node = prog_add(&t->plan.prog, OP_DATA, type, rank, d, 0, NULL, 0, NULL),
+	    l = t->plan.prog.nleaves++;
 	t->plan.prog.nodes[node].leaf = l;
 	int buf = add_buf(t, BUF_LEAF, type, rank, d, node);
 	t->bufs[buf].index = l;
@@ -122,8 +142,8 @@ static int leaf(struct bench *t, tgc_type type, int rank, const int64_t *n)
 	return node;
 }
 
-static int node(struct bench *t, int op, tgc_type type, int rank, const int64_t *n, int nsrc, const int32_t *src,
-                int nattr, const int64_t *attr)
+static int node(struct bench *t, int op, tgc_type type, int rank, const int64_t *n, int nsrc,
+                const int32_t *src, int nattr, const int64_t *attr)
 {
 	struct dim d[TGC_MAX_RANK];
 	for (int i = 0; i < rank; i++)
@@ -222,12 +242,13 @@ static void compare(struct bench *t, const struct interp_value *want, const char
 		const struct interp_value *w = &want[t->roots[r]];
 		int buf = t->root_bufs[r];
 		for (int64_t i = 0; i < w->elems; i++) {
-			double x = w->f ? w->f[i] : (double)w->i[i], bound = w->f ? w->bound[i] + fabs(x) * 1e-6 : 0;
+			double x = w->f ? w->f[i] : (double)w->i[i],
+			       bound = w->f ? w->bound[i] + fabs(x) * 1e-6 : 0;
 			double y = element(t, buf, physical(&t->bufs[buf], i));
 			if (w->unsure[i] || (isnan(x) && isnan(y)) || x == y || fabs(x - y) <= bound)
 				continue;
-			fail_msg("%s: root %d element %lld is %.9g, not %.9g +- %.3g", stage, r, (long long)i, y, x,
-			         bound);
+			fail_msg("%s: root %d element %lld is %.9g, not %.9g +- %.3g", stage, r, (long long)i,
+			         y, x, bound);
 		}
 	}
 }
@@ -275,7 +296,7 @@ static void check_target(struct bench *t, const struct interp_value *want, const
 	run(t, k, want, "lowered", leaves);
 	kpass_merge(k, target);
 	run(t, k, want, "merged", leaves);
-#ifdef TILE
+#if 1
 	kpass_tile(k, target);
 	run(t, k, want, "tiled", leaves);
 #endif
@@ -293,7 +314,8 @@ static void check_with(struct bench *t, void *const *scalars)
 	void *mine[32];
 	int32_t flag = -1;
 	struct interp_value *want = calloc((size_t)t->plan.prog.n, sizeof *want);
-	tgc_context *c = tgc_context_new(&(tgc_context_options){.struct_size = sizeof(tgc_context_options), .device = "interp"});
+	tgc_context *c = tgc_context_new(
+	    &(tgc_context_options){.struct_size = sizeof(tgc_context_options), .device = "interp"});
 	for (int i = 0; i < t->plan.prog.nleaves; i++) {
 		int n = t->plan.prog.leaves[i].node;
 		mine[i] = t->node_buf[n] >= 0 ? t->data[t->node_buf[n]] : scalars[i];
@@ -322,7 +344,7 @@ static void check(struct bench *t)
 static void elementwise(void **state)
 {
 	(void)state;
-	static const int64_t sizes[] = {1, 7, 16, 1000, 5000};
+	static const int64_t sizes[] = {1, 7, 16, 1000, 5000, 40007};
 	for (int i = 0; i < TG_COUNT(sizes); i++) {
 		struct bench t;
 		open_bench(&t);
@@ -357,8 +379,9 @@ static void reductions(void **state)
 	static const struct {
 		int64_t d[3];
 		int64_t mask;
-	} cases[] = {{{5, 7, 3}, 1}, {{5, 7, 3}, 2}, {{5, 7, 3}, 4}, {{5, 7, 3}, 5}, {{5, 7, 3}, 6}, {{5, 7, 3}, 7},
-	             {{2, 3, 1100}, 4}, {{2, 3, 1100}, 6}, {{600, 3, 20}, 1}, {{1, 1500, 40}, 2}, {{1, 40, 1}, 2}};
+	} cases[] = {{{5, 7, 3}, 1},    {{5, 7, 3}, 2},     {{5, 7, 3}, 4},    {{5, 7, 3}, 5},
+	             {{5, 7, 3}, 6},    {{5, 7, 3}, 7},     {{2, 3, 1100}, 4}, {{2, 3, 1100}, 6},
+	             {{600, 3, 20}, 1}, {{1, 1500, 40}, 2}, {{1, 40, 1}, 2}};
 	for (int i = 0; i < TG_COUNT(cases); i++)
 		for (int op = OP_SUM; op <= OP_RMAX; op++) {
 			struct bench t;
@@ -407,15 +430,16 @@ static void products(void **state)
 		int64_t m, n, k;
 		bool transposed;
 		tgc_type type;
-	} cases[] = {{5, 7, 9, 0, TGC_F32},    {24, 64, 33, 0, TGC_F32},  {64, 10, 100, 0, TGC_F32},
-	             {30, 10, 700, 1, TGC_F32}, {1, 100, 40, 0, TGC_F32},  {100, 1, 40, 0, TGC_F32},
+	} cases[] = {{5, 7, 9, 0, TGC_F32},     {24, 64, 33, 0, TGC_F32}, {64, 10, 100, 0, TGC_F32},
+	             {30, 10, 700, 1, TGC_F32}, {1, 100, 40, 0, TGC_F32}, {100, 1, 40, 0, TGC_F32},
 	             {13, 96, 600, 0, TGC_F32}, {13, 37, 60, 0, TGC_I32}, {9, 20, 30, 0, TGC_F64}};
 	for (int i = 0; i < TG_COUNT(cases); i++) {
 		struct bench t;
 		open_bench(&t);
 		int64_t m = cases[i].m, n = cases[i].n, k = cases[i].k;
 		int a = leaf(&t, cases[i].type, DIMS(m, k));
-		int b = cases[i].transposed ? leaf(&t, cases[i].type, DIMS(n, k)) : leaf(&t, cases[i].type, DIMS(k, n));
+		int b = cases[i].transposed ? leaf(&t, cases[i].type, DIMS(n, k))
+		                            : leaf(&t, cases[i].type, DIMS(k, n));
 		t.group.kind = GROUP_CONTRACT;
 		t.group.main = matmul(&t, a, b, m, n, cases[i].transposed);
 		int zero = full(&t, cases[i].type, 0, DIMS(m, n));
@@ -451,7 +475,8 @@ static void movements(void **state)
 	struct bench t;
 	open_bench(&t);
 	int x = leaf(&t, TGC_F32, DIMS(6, 10)), f = number(&t, TGC_F32, 7);
-	int p = node(&t, OP_PAD, TGC_F32, DIMS(20, 12), 2, (int32_t[]){x, f}, 6, (int64_t[]){2, 3, 2, 3, -1, 0});
+	int p =
+	    node(&t, OP_PAD, TGC_F32, DIMS(20, 12), 2, (int32_t[]){x, f}, 6, (int64_t[]){2, 3, 2, 3, -1, 0});
 	int r = node(&t, OP_RESHAPE, TGC_F32, DIMS(15, 16), 1, (int32_t[]){p}, 0, NULL);
 	int q = node(&t, OP_PERMUTE, TGC_F32, DIMS(16, 15), 1, (int32_t[]){r}, 2, (int64_t[]){1, 0});
 	int s = node(&t, OP_SLICE, TGC_F32, DIMS(5, 15), 1, (int32_t[]){q}, 4, (int64_t[]){1, 3, 0, 1});
