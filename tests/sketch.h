@@ -63,6 +63,8 @@ void oracle_free(struct oracle *o);
 
 // ---- sketch_api.c: through the public API ------------------------------------------------------------------------
 void sk_build(const struct sketch *s, tgc_context *ctx, tgc_tensor **t); // t: one a node
+tgc_tensor *sk_record1(int op, tgc_tensor *x, tgc_type type); // type: of casts
+tgc_tensor *sk_record2(int op, tgc_arg x, tgc_arg y);
 
 // ---- sketch_print.c: as C code -----------------------------------------------------------------------------------
 void sk_print(const struct sketch *s, FILE *f);

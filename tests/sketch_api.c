@@ -50,7 +50,7 @@ static tgc_arg operand(const struct record *b, const struct snode *n, int k, int
 	return interp_is_float(x->type) ? tgc_arg_number(x->num) : tgc_arg_integer((int64_t)x->num);
 }
 
-static tgc_tensor *record_unary(int op, tgc_tensor *x, tgc_type type)
+tgc_tensor *sk_record1(int op, tgc_tensor *x, tgc_type type)
 {
 	switch (op) {
 	case OP_DETACH:
@@ -88,7 +88,7 @@ static tgc_tensor *record_unary(int op, tgc_tensor *x, tgc_type type)
 	}
 }
 
-static tgc_tensor *record_binary(int op, tgc_arg x, tgc_arg y)
+tgc_tensor *sk_record2(int op, tgc_arg x, tgc_arg y)
 {
 	switch (op) {
 	case OP_ADD:
@@ -137,8 +137,8 @@ static tgc_tensor *record_elementwise(struct record *b, const struct snode *n)
 	if (n->op == OP_FMA)
 		return tgc_fma(t[n->src[0]], t[n->src[1]], t[n->src[2]]);
 	if (n->nsrc == 1)
-		return record_unary(n->op, t[n->src[0]], n->type);
-	return record_binary(n->op, operand(b, n, 0, 0), operand(b, n, 1, 0));
+		return sk_record1(n->op, t[n->src[0]], n->type);
+	return sk_record2(n->op, operand(b, n, 0, 0), operand(b, n, 1, 0));
 }
 
 static tgc_axes axes_of(int count, const int64_t *attr)
