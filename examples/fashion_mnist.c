@@ -133,7 +133,7 @@ static int train(tgc_context *ctx, const struct settings *s, const tgc_dataset *
 	tgc_optim *opt = tgc_adamw(model, .lr = s->lr, .schedule = TGC_LINEAR, .total_steps = total);
 
 	for (long e = 1; e <= s->epochs && tgc_error_status(ctx) == TGC_OK; e++) {
-		char label[32];
+		char label[64];
 		snprintf(label, sizeof label, "epoch %ld/%ld", e, s->epochs);
 		double t = now();
 		double loss = train_epoch(ctx, model, opt, train_loader, label);

@@ -8,7 +8,7 @@ cd "$src"
 status=0
 fail() { echo "floors: $1"; status=1; }
 
-grep -rn '#include "\.\./' include lib codegen runtime tools examples tests && fail 'an #include "../'
+grep -rn --include='*.[ch]' '#include "\.\./' . && fail 'an #include "../'
 grep -rnE '#include "(lib|codegen|runtime|kit)\.h"' tools examples include && fail 'tools or examples see inside'
 grep -rnE '#include "(lib|codegen|runtime)\.h"' lib/kit && fail 'the kit sees inside'
 ls lib/*.c | xargs grep -nE '#include "(codegen|runtime)\.h"|#include <(pthread|fcntl|sys/mman|sys/stat)\.h>' &&
@@ -17,7 +17,7 @@ grep -rnE '#include "runtime\.h"' codegen && fail 'codegen reaches up'
 
 # Whole archives, undefined symbols are errors.
 floors="lib/libtg_lib.a"
-llvm=$(sed -n 's/.*\(\/[^ ]*libLLVM[^ ]*\.so[^ ]*\).*/\1/p' "$build/build.ninja" | head -n 1)
+llvm=$(grep -o '/[^ ]*libLLVM[^ ]*\.so' "$build/build.ninja" | head -n 1)
 for next in "" codegen/libtg_codegen.a runtime/libtg_runtime.a; do
 	floors="$floors $next"
 	list=""

@@ -19,9 +19,9 @@ static char folder[] = "/tmp/tgc-kit-XXXXXX";
 
 static const char *path(const char *name)
 {
-	static char buf[4][256];
+	static char buf[16][256];
 	static int at;
-	char *p = buf[at++ % 4];
+	char *p = buf[at++ % 16];
 	snprintf(p, sizeof *buf, "%s/%s", folder, name);
 	return p;
 }

@@ -19,6 +19,13 @@
 extern "C" {
 #endif
 
+// Behind a field of an options struct: 0 when left out, also where C++ would warn.
+#ifdef __cplusplus
+#define TGC_ZERO = {}
+#else
+#define TGC_ZERO
+#endif
+
 #define TGC_VERSION_MAJOR 0
 #define TGC_VERSION_MINOR 1
 #define TGC_MAX_RANK 8

@@ -20,15 +20,15 @@ typedef void *tgc_alloc_fn(void *user, void *ptr, size_t old_bytes, size_t new_b
 
 // A field left 0 takes its default.
 typedef struct tgc_context_options {
-	size_t struct_size;      // sizeof(tgc_context_options)
-	const char *device;      // "cpu", "interp"; NULL: TGC_DEVICE, else the best one found
-	int threads;             // 0: TGC_THREADS, else the processors this process may use
-	uint64_t seed;           // of the random generator
-	tgc_log_fn *log;         // NULL: standard error, and only what TGC_DEBUG asks for
-	void *log_user;
-	tgc_alloc_fn *alloc;     // NULL: malloc
-	void *alloc_user;
-	size_t memory_limit_bytes; // device memory this context may hold; 0: what the machine has
+	size_t struct_size TGC_ZERO;      // sizeof(tgc_context_options)
+	const char *device TGC_ZERO;      // "cpu", "interp"; NULL: TGC_DEVICE, else the best one found
+	int threads TGC_ZERO;             // 0: TGC_THREADS, else the processors this process may use
+	uint64_t seed TGC_ZERO;           // of the random generator
+	tgc_log_fn *log TGC_ZERO;         // NULL: standard error, and only what TGC_DEBUG asks for
+	void *log_user TGC_ZERO;
+	tgc_alloc_fn *alloc TGC_ZERO;     // NULL: malloc
+	void *alloc_user TGC_ZERO;
+	size_t memory_limit_bytes TGC_ZERO; // device memory this context may hold; 0: what the machine has
 } tgc_context_options;
 
 // A new context. `options` may be NULL.

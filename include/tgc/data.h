@@ -29,12 +29,12 @@ TGC_API void tgc_dataset_free(tgc_dataset **d);
 
 // A field left 0 takes its default.
 typedef struct tgc_loader_options {
-	size_t struct_size;
-	int64_t batch;    // 128
-	bool shuffle;     // a new order every epoch, from seed
-	bool drop_last;   // leave out a smaller last batch
-	uint64_t seed;
-	double mean, std; // pixels become (v / 255 - mean) / std; std 0 means 1
+	size_t struct_size TGC_ZERO;
+	int64_t batch TGC_ZERO;    // 128
+	bool shuffle TGC_ZERO;     // a new order every epoch, from seed
+	bool drop_last TGC_ZERO;   // leave out a smaller last batch
+	uint64_t seed TGC_ZERO;
+	double mean TGC_ZERO, std TGC_ZERO; // pixels become (v / 255 - mean) / std; std 0 means 1
 } tgc_loader_options;
 
 typedef struct tgc_loader tgc_loader;

@@ -117,11 +117,11 @@ TGC_API tgc_tensor *tgc_einsum(const char *spec, tgc_tensor *x, tgc_tensor *y);
 // Convolution, cross-correlation as in PyTorch. x[N,Ci,H,W], w[Co,Ci/groups,Kh,Kw] -> [N,Co,Ho,Wo].
 // Fields left 0: stride 1, dilation 1, groups 1, padding 0; padding is {top, bottom, left, right}.
 typedef struct tgc_conv_options {
-	size_t struct_size;
-	int64_t stride[2];
-	int64_t padding[4];
-	int64_t dilation[2];
-	int64_t groups;
+	size_t struct_size TGC_ZERO;
+	int64_t stride[2] TGC_ZERO;
+	int64_t padding[4] TGC_ZERO;
+	int64_t dilation[2] TGC_ZERO;
+	int64_t groups TGC_ZERO;
 } tgc_conv_options;
 TGC_API tgc_tensor *tgc_conv2d_with(tgc_tensor *x, tgc_tensor *w, tgc_conv_options o);
 #define tgc_conv2d(x, w, ...) tgc_conv2d_with(x, w, TGC_OPTIONS(tgc_conv_options, __VA_ARGS__))

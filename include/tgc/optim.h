@@ -19,15 +19,15 @@ typedef enum tgc_schedule {
 
 // Fields left 0 take their default. The rate and the step count are late scalars: they never recompile.
 typedef struct tgc_optim_options {
-	size_t struct_size;
-	double lr;           // 1e-3 (Adam), 1e-2 (SGD)
-	double beta1, beta2; // Adam: 0.9, 0.999
-	double eps;          // Adam: 1e-8
-	double weight_decay; // adamw: decoupled; sgd: added to the gradient
-	double momentum;     // SGD
-	tgc_schedule schedule;
-	int64_t total_steps;  // of LINEAR and COSINE; 0 is an ARG error there
-	int64_t warmup_steps; // linear from 0 to lr before the schedule
+	size_t struct_size TGC_ZERO;
+	double lr TGC_ZERO;           // 1e-3 (Adam), 1e-2 (SGD)
+	double beta1 TGC_ZERO, beta2 TGC_ZERO; // Adam: 0.9, 0.999
+	double eps TGC_ZERO;          // Adam: 1e-8
+	double weight_decay TGC_ZERO; // adamw: decoupled; sgd: added to the gradient
+	double momentum TGC_ZERO;     // SGD
+	tgc_schedule schedule TGC_ZERO;
+	int64_t total_steps TGC_ZERO;  // of LINEAR and COSINE; 0 is an ARG error there
+	int64_t warmup_steps TGC_ZERO; // linear from 0 to lr before the schedule
 } tgc_optim_options;
 
 typedef struct tgc_optim tgc_optim;

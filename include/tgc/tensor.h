@@ -41,9 +41,9 @@ TGC_API tgc_tensor *tgc_name_axis(tgc_tensor *t, int axis, const char *name);
 // Random numbers. Element i of a draw uses Philox4x32-10 counter base + i/4, lane i%4; the base advances
 // in call order. Same seed, same bits on every device (normal deviates: to rounding).
 typedef struct tgc_random_options {
-	size_t struct_size;
-	double mean, std;  // randn: std 0 means 1
-	double low, high;  // rand: both 0 means [0, 1)
+	size_t struct_size TGC_ZERO;
+	double mean TGC_ZERO, std TGC_ZERO;  // randn: std 0 means 1
+	double low TGC_ZERO, high TGC_ZERO;  // rand: both 0 means [0, 1)
 } tgc_random_options;
 TGC_API tgc_tensor *tgc_randn_with(tgc_context *ctx, tgc_type type, tgc_shape shape, tgc_random_options o);
 TGC_API tgc_tensor *tgc_rand_with(tgc_context *ctx, tgc_type type, tgc_shape shape, tgc_random_options o);
