@@ -265,34 +265,19 @@ static bool activate(struct grad *w, int n, struct node *const *wrt)
 	return true;
 }
 
-// An earlier version of the variable that wrt reads now, if the loss was computed from one.
-static bool rebound(const struct grad *w, const struct node *wrt)
+// The loss may have read an earlier, overwritten version of a variable: zeros would be a lie.
+static tgc_status check_versions(const struct grad *w, int n, struct node *const *wrt)
 {
-	if (wrt->op != OP_VARIABLE || met(w, wrt))
-		return false;
-	for (int i = 0; i < w->n; i++)
-		if (w->order[i]->op == OP_VARIABLE && node_variable(w->order[i]) == node_variable(wrt))
-			return true;
-	return false;
-}
+	for (int i = 0; i < w->n; i++) {
+		const struct node *x = w->order[i];
 
-static tgc_status check(const struct grad *w, const struct node *loss, int n, struct node *const *wrt)
-{
-	if (!type_is_float((tgc_type)loss->type) || node_elems(loss) != 1)
-		return context_fail(w->c, TGC_ERROR_GRAD, "grad",
-		                    "the loss is %s%s, not a floating-point scalar",
-		                    tgc_type_name((tgc_type)loss->type), NODE_TEXT(loss));
-	for (int i = 0; i < n; i++) {
-		if (!type_is_float((tgc_type)wrt[i]->type))
-			return context_fail(w->c, TGC_ERROR_GRAD, "grad",
-			                    "tensor %d is %s; only floats have gradients", i,
-			                    tgc_type_name((tgc_type)wrt[i]->type));
-		if (rebound(w, wrt[i]))
-			return context_fail(
-			    w->c, TGC_ERROR_GRAD, "grad",
-			    "tensor %d was assigned since the loss was recorded; take the gradient "
-			    "before tgc_assign",
-			    i);
+		for (int k = 0; x->op == OP_VARIABLE && x->flags & NODE_STALE && k < n; k++)
+			if (wrt[k] != x && wrt[k]->op == OP_VARIABLE &&
+			    node_variable(wrt[k]) == node_variable(x))
+				return context_fail(w->c, TGC_ERROR_GRAD, "grad",
+				                    "wrt[%d] was assigned and stored since the loss read it: "
+				                    "build the loss anew",
+				                    k);
 	}
 	return TGC_OK;
 }
@@ -327,11 +312,12 @@ tgc_status autograd_build(struct tgc_context *c, struct node *loss, int n, struc
 	struct grad w = {.c = c};
 	tgc_status status;
 
+	assert(type_is_float((tgc_type)loss->type) && node_elems(loss) == 1);
 	arena_init(&w.arena, &c->host);
 	for (int i = 0; i < n; i++)
 		out[i] = NULL;
 	collect(&w, loss);
-	status = w.failed ? TGC_OK : check(&w, loss, n, wrt);
+	status = w.failed ? TGC_OK : check_versions(&w, n, wrt);
 	if (status == TGC_OK && !w.failed && activate(&w, n, wrt))
 		reverse(&w, loss);
 	if (status == TGC_OK) {

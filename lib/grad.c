@@ -17,64 +17,6 @@ static bool not_rebound(struct door *d, int i, const tgc_tensor *w)
 	    i, site);
 }
 
-// A list of nodes that grows; walks here never recurse.
-struct stack {
-	struct tgc_context *c;
-	struct node **p;
-	size_t n, cap;
-};
-
-static bool push(struct stack *s, struct node *n)
-{
-	if (n->mark == s->c->epoch)
-		return true;
-	if (s->n == s->cap) {
-		size_t cap = s->cap ? s->cap * 2 : 256;
-		struct node **p = host_realloc(&s->c->host, s->p, sizeof *p * s->cap, sizeof *p * cap);
-		if (!p)
-			return false;
-		s->p = p;
-		s->cap = cap;
-	}
-	n->mark = s->c->epoch;
-	s->p[s->n++] = n;
-	return true;
-}
-
-// The index of the first wrt of which the loss reads an older version; -1: none, -2: out of memory.
-static int reads_old(struct tgc_context *c, struct node *loss, int count, tgc_tensor *const *wrt)
-{
-	struct stack s = {.c = c};
-	int found = -1;
-	c->epoch++;
-	bool ok = push(&s, loss);
-	while (ok && s.n > 0 && found == -1) {
-		struct node *n = s.p[--s.n];
-		for (int i = 0; ok && i < n->nsrc; i++)
-			ok = push(&s, n->src[i]);
-		for (int i = 0; n->op == OP_VARIABLE && i < count; i++)
-			if (wrt[i]->var == node_variable(n) && wrt[i]->node != n)
-				found = i;
-	}
-	host_realloc(&c->host, s.p, sizeof *s.p * s.cap, 0);
-	return ok ? found : -2;
-}
-
-static bool versions_fit(struct door *d, struct node *loss, int count, tgc_tensor *const *wrt)
-{
-	bool several = false;
-	for (int i = 0; i < count; i++) // one reference is the handle's, one the current version's
-		several |= wrt[i]->var && wrt[i]->var->refs > 2;
-	int old = several ? reads_old(d->c, loss, count, wrt) : -1;
-	if (old == -2)
-		return door_fail(d, TGC_ERROR_MEMORY, "no memory to walk the loss");
-	if (old >= 0)
-		return door_fail(d, TGC_ERROR_GRAD,
-		                 "wrt[%d] was assigned and stored since the loss read it: build the loss anew",
-		                 old);
-	return true;
-}
-
 static bool fits(struct door *d, const struct node *loss, int count, tgc_tensor *const *wrt)
 {
 	if (!type_is_float((tgc_type)loss->type) || node_elems(loss) != 1)
@@ -136,7 +78,7 @@ tgc_status tgc_grad(tgc_tensor *loss, int count, tgc_tensor *const *wrt, tgc_ten
 		if (w.ok && w.c != d.c)
 			d.status = context_fail(d.c, TGC_ERROR_HANDLE, d.op, "wrt belongs to another context");
 	}
-	if (d.ok && count > 0 && fits(&d, loss->node, count, wrt) && versions_fit(&d, loss->node, count, wrt) &&
+	if (d.ok && count > 0 && fits(&d, loss->node, count, wrt) &&
 	    !differentiate(&d, loss->node, count, wrt, grads))
 		refuse(d.c, count, grads);
 	door_leave(&d);

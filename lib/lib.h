@@ -373,8 +373,8 @@ struct node *calc_done(struct calc *k, struct node *result); // a new reference;
 
 // ---- autograd.c, autograd_move.c, autograd_index.c, autograd_contract.c --------------------------------------
 // Appends gradient nodes; out[i] is a new reference. Zeros where loss does not depend on wrt[i].
-// Errors: GRAD if loss is no floating-point scalar, wrt[i] is no float, an operation on the way has no
-// derivative, or the loss read an earlier version of the variable wrt[i]. Then every out[i] is NULL.
+// Loss is one floating-point number and wrt are floats: the door checked. Errors: GRAD if an operation on the
+// way has no derivative or the loss read an overwritten version of the variable wrt[i]; every out[i] is NULL.
 tgc_status autograd_build(struct tgc_context *c, struct node *loss, int n, struct node *const *wrt,
                           struct node **out);
 struct grad { // one reverse walk
