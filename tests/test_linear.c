@@ -10,6 +10,7 @@
 #include "lib.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 
 static void no_buffer(struct buffer *b)
 {
@@ -332,11 +333,91 @@ static void gradient_errors(void **state_)
 	close_context(c);
 }
 
+// ---- memory that runs out at every allocation in turn ----
+struct meter {
+	int64_t left; // allocations until one fails
+	int64_t bytes;
+};
+
+static void *metered(void *user, void *p, size_t old_bytes, size_t new_bytes)
+{
+	struct meter *m = user;
+	void *q;
+
+	if (new_bytes && m->left-- <= 0)
+		return NULL;
+	m->bytes += (int64_t)new_bytes - (int64_t)old_bytes;
+	if (new_bytes)
+		q = realloc(p, new_bytes);
+	else {
+		free(p);
+		q = NULL;
+	}
+	assert_true(q || !new_bytes);
+	return q;
+}
+
+static bool try_all(tgc_context *c, tgc_tensor *v, const tgc_tensor *loss)
+{
+	struct node *grad = NULL;
+	struct arena a;
+	struct linear l;
+	bool ok;
+
+	arena_init(&a, &c->host);
+	ok = autograd_build(c, loss->node, 1, &v->node, &grad) == TGC_OK &&
+	     linear_build(c, &l, &a, 1, &grad, &v->var, 0, NULL);
+	if (ok) {
+		uint8_t mask[8] = {1};
+
+		assert_true(l.nconsts <= TG_COUNT(mask));
+		ok = linear_promote(&l, mask);
+		pass_argmax(&l.prog);
+		pass_widen(&l.prog);
+		pass_fma(&l.prog);
+		assert_null(prog_verify(&l.prog)); // whole, whether a pass could run or not
+		ok = ok && !a.failed;
+	}
+	if (!ok && !a.failed)
+		assert_int_equal(tgc_error_status(c), TGC_ERROR_MEMORY);
+	tgc_clear_error(c);
+	node_unref(c, grad);
+	arena_free(&a);
+	return ok;
+}
+
+static void failing_memory(void **state_)
+{
+	struct meter m = {INT64_MAX, 0};
+	tgc_context_options o = {.struct_size = sizeof o, .alloc = metered, .alloc_user = &m};
+	tgc_context *c = context_create(&o);
+	bool ok = false;
+
+	(void)state_;
+	c->backend.buffer_unref = no_buffer;
+	tgc_tensor *v = tgc_variable(tgc_zeros(c, TGC_F16, TGC_SHAPE(4, 5)));
+	tgc_tensor *x = tgc_sub(tgc_mul(tgc_tanh(tgc_mul(v, v)), 3), tgc_exp(v));
+	tgc_tensor *loss = tgc_sum(x, TGC_ALL_AXES, false);
+	for (int n = 0; !ok; n++) {
+		size_t used = c->table_used;
+
+		m.left = n;
+		ok = try_all(c, v, loss);
+		assert_int_equal(c->table_used, used);
+		assert_true(n < 1000);
+	}
+	m.left = INT64_MAX;
+	context_clear(c);
+	context_destroy(c);
+	assert_int_equal(m.bytes, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(keys),  cmocka_unit_test(literals),    cmocka_unit_test(assigned),
-	    cmocka_unit_test(stale), cmocka_unit_test(small_stack), cmocka_unit_test(gradient_errors),
+	    cmocka_unit_test(keys),           cmocka_unit_test(literals),    cmocka_unit_test(assigned),
+	    cmocka_unit_test(stale),          cmocka_unit_test(small_stack), cmocka_unit_test(gradient_errors),
+	    cmocka_unit_test(failing_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
