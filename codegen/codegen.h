@@ -254,6 +254,9 @@ void kcopy_loop_as(struct kcopy *cp, int loop, enum axis_kind kind); // the same
 // The body of `loop` with its index and carries replaced; next (may be NULL) receives ncarry new values.
 void kcopy_body(struct kcopy *cp, int loop, int index, const int *args, int *next);
 void kcopy_result(struct kcopy *cp, int loop, int i, int value); // result i of the old loop is this new value
+// What an instruction, with the loop it may head, does to each buffer: bits set in access[buffer].
+enum { ACCESS_READ = 1, ACCESS_WRITE = 2 };
+void kernel_access(const struct kernel *k, int inst, uint8_t *access);
 double kernel_region_work(const struct kernel *k, int region); // instructions it executes, roughly
 int kernel_region_stores(const struct kernel *k, int region); // bit (1 << space): stores there, nested ones too
 // malloc'ed, by instruction; NULL: out of memory. all_carries: those of live loops are live too; else only those

@@ -300,6 +300,20 @@ void kernel_loop_close(struct kernel *k, int loop, const int *next)
 		l->res[i] = kernel_append(k, parent, K_RES, k->insts[l->init[i]].type, loop, i, 0, NULL, NULL);
 }
 
+void kernel_access(const struct kernel *k, int inst, uint8_t *access)
+{
+	const struct kinst *in = &k->insts[inst];
+	if (in->op == K_LOAD)
+		access[in->aux] |= ACCESS_READ;
+	else if (in->op == K_STORE)
+		access[in->aux] |= ACCESS_WRITE;
+	if (in->op != K_FOR)
+		return;
+	const struct kregion *r = &k->regions[k->loops[in->aux].body];
+	for (int i = 0; i < r->n; i++)
+		kernel_access(k, r->insts[i], access);
+}
+
 double kernel_region_work(const struct kernel *k, int region)
 {
 	const struct kregion *r = &k->regions[region];

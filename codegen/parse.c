@@ -416,7 +416,7 @@ static bool loop_begin(struct parser *p)
 
 static bool loop_end(struct parser *p)
 {
-	int next[MAX_LIST], number;
+	int next[MAX_LIST] = {0}, number;
 	if (!p->nopen)
 		return fail(p, "no loop is open");
 	int loop = p->open[--p->nopen], n = p->k->loops[loop].ncarry;

@@ -287,35 +287,35 @@ static int chain_step(const struct kernel *k, int v, int combine)
 	return K_NONE;
 }
 
-// A step that counts under a condition: select(condition, steps from x, x). Does `step` lead to x?
-static bool leads_to(const struct checker *c, int step, int x, int combine)
+// Does v come from x by steps alone? Some may count under a condition: select(condition, steps from y, y), and
+// y then has several uses.
+static bool leads_to(const struct checker *c, int v, int x, int combine, bool *conditions)
 {
-	while (step != x && step != K_NONE && c->uses[step] == 1)
-		step = chain_step(c->k, step, combine);
-	return step == x;
+	const struct kernel *k = c->k;
+	while (v != x && v != K_NONE) {
+		bool one = c->uses[v] == 1 || *conditions;
+		if (k->insts[v].op == OP_SELECT) {
+			*conditions = true;
+			if (!leads_to(c, kernel_src(k, v, 1), kernel_src(k, v, 2), combine, conditions))
+				return false;
+			v = kernel_src(k, v, 2);
+		} else {
+			v = chain_step(k, v, combine);
+		}
+		if (!one)
+			return false;
+	}
+	return v == x;
 }
 
 static bool check_chain(struct checker *c, const struct kloop *l, int i)
 {
-	int v = l->next[i], arg = l->arg[i], allowed = 1;
-	while (v != arg) {
-		const struct kinst *in = &c->k->insts[v];
-		if (c->uses[v] > allowed)
-			return fail(c, l->inst, "carry %d: a partial result of the reduction has other uses",
-			            i);
-		allowed = 1;
-		if (in->op == OP_SELECT &&
-		    leads_to(c, kernel_src(c->k, v, 1), kernel_src(c->k, v, 2), l->combine[i])) {
-			v = kernel_src(c->k, v, 2);
-			allowed = 2;
-			continue;
-		}
-		v = chain_step(c->k, v, l->combine[i]);
-		if (v == K_NONE)
-			return fail(c, l->inst, "carry %d is not yielded as %s(carry, term)", i,
-			            op_info[l->combine[i]].name);
-	}
-	return c->uses[arg] <= allowed || fail(c, l->inst, "carry %d has other uses than its combination", i);
+	bool conditions = false;
+	if (!leads_to(c, l->next[i], l->arg[i], l->combine[i], &conditions))
+		return fail(c, l->inst, "carry %d is not yielded as %s(carry, term), each step used once", i,
+		            op_info[l->combine[i]].name);
+	return conditions || c->uses[l->arg[i]] <= 1 ||
+	       fail(c, l->inst, "carry %d has other uses than its combination", i);
 }
 
 static bool check_carry(struct checker *c, const struct kloop *l, int i)

@@ -12,6 +12,7 @@ struct eval {
 	union number *v; // by instruction
 	void **memory;   // by buffer: data, or a table of pointers
 	void *const *scalars;
+	int64_t begin, end; // blocks of this call
 	char *error;
 };
 
@@ -380,7 +381,9 @@ static void serial(struct eval *e, const struct kloop *l)
 	union number next[64];
 	for (int i = 0; i < l->ncarry; i++)
 		e->v[l->arg[i]] = e->v[l->init[i]];
-	for (int64_t at = e->v[l->lo].i; at < e->v[l->hi].i && !e->error; at++) {
+	bool block = l->kind == AXIS_BLOCK;
+	int64_t lo = block ? e->begin : e->v[l->lo].i, hi = block ? e->end : e->v[l->hi].i;
+	for (int64_t at = lo; at < hi && !e->error; at++) {
 		e->v[l->index].i = at;
 		region(e, l->body);
 		for (int i = 0; i < l->ncarry; i++)
@@ -487,6 +490,31 @@ static void region(struct eval *e, int r)
 		instruction(e, reg->insts[i]);
 }
 
+// A call of a phase, with scratch as another call may have left it.
+static void call(struct eval *e, int phase, int64_t begin, int64_t end)
+{
+	for (int i = 0; i < e->k->nbufs; i++)
+		if (e->k->bufs[i].space != SPACE_GLOBAL)
+			memset(e->memory[i], 0xa5, (size_t)e->k->bufs[i].elems * 8);
+	e->begin = begin;
+	e->end = end;
+	region(e, e->k->phases[phase]);
+}
+
+// A bound phase runs as two calls, the later blocks first: blocks and calls must not see each other.
+static void phase(struct eval *e, int p)
+{
+	const struct kregion *r = &e->k->regions[e->k->phases[p]];
+	int last = r->n ? r->insts[r->n - 1] : -1;
+	int64_t n = 1;
+	if (last >= 0 && e->k->insts[last].op == K_FOR && e->k->loops[e->k->insts[last].aux].kind == AXIS_BLOCK)
+		kernel_trip(e->k, e->k->insts[last].aux, &n);
+	if (n > 1)
+		call(e, p, n / 2, n);
+	if (!e->error)
+		call(e, p, 0, n > 1 ? n / 2 : n);
+}
+
 static int globals(const struct kernel *k)
 {
 	int n = 0;
@@ -506,7 +534,7 @@ char *kernel_eval(const struct kernel *k, void *const *args)
 	if (!e.v || !e.memory)
 		fail(&e, 0, "out of memory");
 	for (int i = 0; i < k->nphases && !e.error; i++)
-		region(&e, k->phases[i]);
+		phase(&e, i);
 	for (int i = n; e.memory && i < k->nbufs; i++)
 		free(e.memory[i]);
 	free(e.v);

@@ -15,6 +15,17 @@
 	"  s0 f32\n"                                                                                           \
 	"  t0 3 5 9 12\n"
 
+static const struct target target = {.name = "x86-64-v3",
+                                     .vector_bytes = 32,
+                                     .vector_regs = 16,
+                                     .fma_ports = 2,
+                                     .l1_bytes = 32 << 10,
+                                     .l2_bytes = 1 << 20,
+                                     .l3_bytes = 32 << 20,
+                                     .bandwidth = 20,
+                                     .flops = 100,
+                                     .launch_ns = 1000};
+
 struct row {
 	const char *name;
 	void (*pass)(struct kernel *k, const struct target *t);
@@ -680,7 +691,7 @@ static void test_round_trip(void **state)
 		char *text = print(k);
 		same_text(text);
 		free(text);
-		kernel_run_passes(k, NULL, false);
+		kernel_run_passes(k, &target, false);
 		text = print(k);
 		same_text(text);
 		free(text);
@@ -784,7 +795,7 @@ static void test_damaged_texts(void **state)
 			if (k) {
 				char *unsound = kernel_verify(k, false);
 				if (!unsound)
-					kernel_run_passes(k, NULL, false);
+					kernel_run_passes(k, &target, false);
 				free(unsound);
 			}
 			kernel_free(k);
@@ -1033,7 +1044,7 @@ static void test_failed_arena(void **state)
 	kb_store(&b, 2, kb_res(&b, inner, 0), x, K_NONE, K_NONE);
 	kb_end(&b, loop, NULL);
 	kbuild_done(&b);
-	char *error = kernel_run_passes(k, NULL, true);
+	char *error = kernel_run_passes(k, &target, true);
 	assert_non_null(error);
 	free(error);
 	kernel_free(k);

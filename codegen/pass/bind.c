@@ -55,51 +55,59 @@ static bool find_pieces(const struct kernel *k, const struct kregion *r, struct 
 	return true;
 }
 
-static bool touches(const struct kernel *k, int v, int buf, bool stores_only)
+// The piece whose writing statement stands at `at`; -1: it is none's.
+static int piece_of(const struct kernel *k, const struct kregion *r, const struct binding *s, int at)
 {
-	const struct kinst *in = &k->insts[v];
-	if (in->op == K_STORE || (in->op == K_LOAD && !stores_only))
-		return in->aux == buf;
-	if (in->op != K_FOR)
-		return false;
-	const struct kregion *r = &k->regions[k->loops[in->aux].body];
-	for (int i = 0; i < r->n; i++)
-		if (touches(k, r->insts[i], buf, stores_only))
-			return true;
-	return false;
-}
-
-static int piece_of(const struct binding *s, int at)
-{
+	if (!writes_global(k, r->insts[at]))
+		return -1;
 	for (int i = 0; i < s->n; i++)
 		if (at >= s->pieces[i].from && at < s->pieces[i].to)
 			return i;
 	return -1;
 }
 
-// Statements outside the pieces are computed again in every phase that needs them. That is sound unless they
-// read what an earlier piece writes after them, or pieces speak through scratch or results.
-static bool may_split(const struct kernel *k, const struct kregion *r, const struct binding *s)
+// A statement outside the pieces is computed again in every phase that needs it, once a call. Does that break
+// it, because it reads what piece `other`, behind it, writes?
+static bool reads_late(const struct binding *s, int other, uint8_t mine, uint8_t theirs)
 {
-	for (int i = 0; i < r->n; i++) {
-		const struct kinst *in = &k->insts[r->insts[i]];
-		int mine = piece_of(s, i);
-		if (mine >= 0 && in->op == K_FOR && k->loops[in->aux].ncarry)
+	bool again = other < s->n - 1 || s->pieces[other].par;
+	return again && (mine & ACCESS_READ) && (theirs & ACCESS_WRITE);
+}
+
+// May statements i and j stand in different phases?
+static bool parts(const struct kernel *k, const struct binding *s, const uint8_t *access, int i, int j, int pi,
+                  int pj)
+{
+	const uint8_t *x = access + (size_t)i * (size_t)k->nbufs, *y = access + (size_t)j * (size_t)k->nbufs;
+	for (int b = 0; b < k->nbufs; b++) {
+		bool scratch = k->bufs[b].space != SPACE_GLOBAL;
+		if (scratch && pi >= 0 && (x[b] & ACCESS_WRITE) && y[b])
 			return false;
-		for (int b = 0; b < k->nbufs; b++) {
-			if (!touches(k, r->insts[i], b, mine >= 0))
-				continue;
-			bool scratch = k->bufs[b].space != SPACE_GLOBAL;
-			for (int j = 0; j < r->n; j++) {
-				int other = piece_of(s, j);
-				if (j == i || other == mine || !touches(k, r->insts[j], b, !scratch))
-					continue;
-				if (scratch ? mine >= 0 : mine < 0 && other >= 0 && j > i && other < s->n - 1)
-					return false;
-			}
-		}
+		if (!scratch && pi < 0 && pj >= 0 && j > i && reads_late(s, pj, x[b], y[b]))
+			return false;
 	}
 	return true;
+}
+
+// Pieces are phases of their own if they do not speak through scratch or results, and what stands outside of
+// them may be computed again.
+static bool may_split(const struct kernel *k, const struct kregion *r, const struct binding *s)
+{
+	uint8_t *access = calloc((size_t)r->n * (size_t)k->nbufs + 1, 1);
+	bool ok = access != NULL;
+	for (int i = 0; ok && i < r->n; i++)
+		kernel_access(k, r->insts[i], access + (size_t)i * (size_t)k->nbufs);
+	for (int i = 0; ok && i < r->n; i++) {
+		const struct kinst *in = &k->insts[r->insts[i]];
+		int mine = piece_of(k, r, s, i);
+		ok = mine < 0 || in->op != K_FOR || !k->loops[in->aux].ncarry;
+		for (int j = 0; ok && j < r->n; j++) {
+			int other = piece_of(k, r, s, j);
+			ok = j == i || (mine >= 0 && other == mine) || parts(k, s, access, i, j, mine, other);
+		}
+	}
+	free(access);
+	return ok;
 }
 
 // ---- the block loop
@@ -179,9 +187,8 @@ static void emit(struct kcopy *cp, const struct kregion *r, int which)
 	else
 		loop = kb_for(cp->b, AXIS_BLOCK, kb_int(cp->b, 0), kb_int(cp->b, 1), 0, NULL, NULL);
 	for (int i = 0; i < to; i++) {
-		int in = piece_of(s, i);
-		// A run of statements holds cheap code between them, too.
-		if (!p || in == which || in < 0 || !writes_global(cp->from, r->insts[i]))
+		int in = p ? piece_of(cp->from, r, s, i) : -1;
+		if (in < 0 || in == which)
 			kcopy_inst(cp, r->insts[i]);
 	}
 	if (loop >= 0) {
@@ -200,7 +207,7 @@ static void bind_phase(struct kcopy *cp, int phase)
 	int room = TG_COUNT(k->phases) - cp->b->k->nphases - (k->nphases - phase - 1);
 	if (found && s->n == 0)
 		return;
-	if (found && s->n <= room && (s->n == 1 || may_split(k, r, s)))
+	if (found && s->n <= room && may_split(k, r, s))
 		for (int i = 0; i < s->n; i++)
 			emit(cp, r, i);
 	else

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 enum { MAX_CARRIES = 5, MAX_MEMBERS = 8, MAX_WORK = 128 };
-enum { READS = 1, WRITES = 2 };
 
 struct siblings {
 	int loops[MAX_MEMBERS];
@@ -15,21 +14,6 @@ struct siblings {
 	bool *tainted;        // by instruction: hangs on a result of the group
 	uint8_t *access;      // by buffer
 };
-
-// What a loop does to each buffer, merged into access.
-static void accesses(const struct kernel *k, int region, uint8_t *access)
-{
-	const struct kregion *r = &k->regions[region];
-	for (int i = 0; i < r->n; i++) {
-		const struct kinst *in = &k->insts[r->insts[i]];
-		if (in->op == K_LOAD)
-			access[in->aux] |= READS;
-		else if (in->op == K_STORE)
-			access[in->aux] |= WRITES;
-		else if (in->op == K_FOR)
-			accesses(k, k->loops[in->aux].body, access);
-	}
-}
 
 static bool reads_tainted(const struct kernel *k, int v, const bool *tainted);
 
@@ -63,12 +47,13 @@ static bool memory_allows(const struct kernel *k, const struct siblings *g, int 
 	uint8_t *mine = calloc((size_t)k->nbufs + 1, 1);
 	bool shared = false, conflict = !mine;
 	if (mine)
-		accesses(k, k->loops[b].body, mine);
+		kernel_access(k, k->loops[b].inst, mine);
 	for (int i = 0; i < k->nbufs && !conflict; i++) {
 		bool scratch = k->bufs[i].space != SPACE_GLOBAL;
-		shared |= (mine[i] & READS) && (g->access[i] & READS);
-		conflict = (mine[i] && (g->access[i] & WRITES)) || ((mine[i] & WRITES) && g->access[i]) ||
-		           ((mine[i] | g->access[i]) & WRITES && (scratch || kind == AXIS_RED));
+		shared |= (mine[i] & ACCESS_READ) && (g->access[i] & ACCESS_READ);
+		conflict = (mine[i] && (g->access[i] & ACCESS_WRITE)) ||
+		           ((mine[i] & ACCESS_WRITE) && g->access[i]) ||
+		           ((mine[i] | g->access[i]) & ACCESS_WRITE && (scratch || kind == AXIS_RED));
 	}
 	for (int i = 0; i < k->nbufs && !conflict && (shared || kind == AXIS_PAR); i++)
 		g->access[i] |= mine[i];
@@ -167,7 +152,7 @@ static bool merge(struct kcopy *cp, int loop)
 	g.tainted = calloc((size_t)k->n + 1, sizeof *g.tainted);
 	g.access = calloc((size_t)k->nbufs + 1, 1);
 	if (g.tainted && g.access) {
-		accesses(k, l->body, g.access);
+		kernel_access(k, l->inst, g.access);
 		collect(cp, &g);
 	}
 	if (g.n > 1) {
