@@ -288,31 +288,33 @@ static int chain_step(const struct kernel *k, int v, int combine)
 }
 
 // Does v come from x by steps alone? Some may count under a condition: select(condition, steps from y, y), and
-// y then has several uses.
-static bool leads_to(const struct checker *c, int v, int x, int combine, bool *conditions)
+// y then has several uses. *shared: a value on the way has other uses.
+static bool leads_to(const struct checker *c, int v, int x, int combine, bool *conditions, bool *shared)
 {
 	const struct kernel *k = c->k;
 	while (v != x && v != K_NONE) {
-		bool one = c->uses[v] == 1 || *conditions;
+		*shared |= c->uses[v] != 1 && !*conditions;
 		if (k->insts[v].op == OP_SELECT) {
+			int skip = kernel_src(k, v, 2);
 			*conditions = true;
-			if (!leads_to(c, kernel_src(k, v, 1), kernel_src(k, v, 2), combine, conditions))
+			if (!leads_to(c, kernel_src(k, v, 1), skip, combine, conditions, shared))
 				return false;
-			v = kernel_src(k, v, 2);
+			v = skip;
 		} else {
 			v = chain_step(k, v, combine);
 		}
-		if (!one)
-			return false;
 	}
 	return v == x;
 }
 
 static bool check_chain(struct checker *c, const struct kloop *l, int i)
 {
-	bool conditions = false;
-	if (!leads_to(c, l->next[i], l->arg[i], l->combine[i], &conditions))
-		return fail(c, l->inst, "carry %d is not yielded as %s(carry, term), each step used once", i,
+	bool conditions = false, shared = false;
+	bool ok = leads_to(c, l->next[i], l->arg[i], l->combine[i], &conditions, &shared);
+	if (shared)
+		return fail(c, l->inst, "carry %d: a partial result of the reduction has other uses", i);
+	if (!ok)
+		return fail(c, l->inst, "carry %d is not yielded as %s(carry, term)", i,
 		            op_info[l->combine[i]].name);
 	return conditions || c->uses[l->arg[i]] <= 1 ||
 	       fail(c, l->inst, "carry %d has other uses than its combination", i);

@@ -35,7 +35,7 @@ enum { MAX_BUFS = 24 };
 struct bench {
 	struct plan plan;
 	struct group group;
-	int32_t roots[8], root_bufs[8];
+	int32_t roots[16], root_bufs[16];
 	struct pbuf bufs[MAX_BUFS];
 	int32_t node_buf[256];
 	int32_t flag_nodes[8];
@@ -263,7 +263,7 @@ static void poison(struct bench *t)
 static void run(struct bench *t, struct kernel *k, const struct interp_value *want, const char *stage,
                 void *const *scalars)
 {
-	void *args[MAX_BUFS + 64];
+	void *args[MAX_BUFS + 64], *tables[MAX_BUFS][8];
 	int n = 0;
 	char *error = kernel_verify(k, !strcmp(stage, "bound"));
 	if (getenv("LOWER_TEXT")) {
@@ -274,9 +274,13 @@ static void run(struct bench *t, struct kernel *k, const struct interp_value *wa
 	}
 	if (error)
 		fail_msg("%s: %s", stage, error);
-	for (int i = 0; i < k->nbufs; i++)
-		if (k->bufs[i].space == SPACE_GLOBAL)
-			args[n++] = t->data[k->bufs[i].node];
+	for (int i = 0; i < k->nbufs; i++) {
+		if (k->bufs[i].space != SPACE_GLOBAL)
+			continue;
+		for (int seg = 0; k->bufs[i].segmented && seg < k->nsegs; seg++)
+			tables[i][seg] = t->data[lower_segment_buf(&t->plan, 0, k->bufs[i].node, seg)];
+		args[n++] = k->bufs[i].segmented ? (void *)tables[i] : t->data[k->bufs[i].node];
+	}
 	for (int i = 0; i < k->nscalars; i++)
 		args[n++] = scalars[k->scalar_leaf[i]];
 	poison(t);
@@ -294,17 +298,28 @@ static void check_target(struct bench *t, const struct interp_value *want, const
 	if (!k)
 		fail_msg("%s", error);
 	run(t, k, want, "lowered", leaves);
-	kpass_merge(k, target);
-	run(t, k, want, "merged", leaves);
-#if 1
-	kpass_tile(k, target);
-	run(t, k, want, "tiled", leaves);
-#endif
+	struct kernel *tiled = kernel_clone(k);
+	kpass_merge(tiled, target);
+	run(t, tiled, want, "merged", leaves);
+	kpass_tile(tiled, target);
+	run(t, tiled, want, "tiled", leaves);
+	kernel_free(tiled);
 	error = kernel_run_passes(k, target, true);
 	if (error)
 		fail_msg("%s", error);
 	run(t, k, want, "bound", leaves);
 	kernel_free(k);
+}
+
+// The oracle reads row-major.
+static void *unpermuted(const struct bench *t, int buf)
+{
+	const struct pbuf *p = &t->bufs[buf];
+	size_t bytes = tgc_type_bytes((tgc_type)p->type);
+	char *copy = arena_alloc((struct arena *)&t->plan.arena, (size_t)p->bytes);
+	for (int64_t i = 0; i < p->bytes / (int64_t)bytes; i++)
+		memcpy(copy + (size_t)i * bytes, (char *)t->data[buf] + (size_t)physical(p, i) * bytes, bytes);
+	return copy;
 }
 
 // Runs the group on both targets at every stage; leaves of class SCALAR have their value in scalars[leaf].
@@ -318,10 +333,10 @@ static void check_with(struct bench *t, void *const *scalars)
 	    &(tgc_context_options){.struct_size = sizeof(tgc_context_options), .device = "interp"});
 	for (int i = 0; i < t->plan.prog.nleaves; i++) {
 		int n = t->plan.prog.leaves[i].node;
-		mine[i] = t->node_buf[n] >= 0 ? t->data[t->node_buf[n]] : scalars[i];
-		leaves[i] = mine[i];
+		mine[i] = t->node_buf[n] >= 0 ? NULL : scalars[i];
+		leaves[i] = mine[i] ? mine[i] : unpermuted(t, t->node_buf[n]);
 	}
-	t->plan.prog.outs = ARENA_ARRAY(&t->plan.arena, struct pout, 8);
+	t->plan.prog.outs = ARENA_ARRAY(&t->plan.arena, struct pout, 16);
 	t->plan.prog.nouts = t->group.nroots;
 	for (int i = 0; i < t->group.nroots; i++)
 		t->plan.prog.outs[i] = (struct pout){.node = t->roots[i], .assign = -1};
@@ -490,12 +505,134 @@ static void movements(void **state)
 	check(&t);
 }
 
+// Axis 1 of x[b, ci, h, w] convolved with w[co, ci, kh, kw].
+static void convolutions(void **state)
+{
+	(void)state;
+	static const struct {
+		int64_t n, ci, co, h, w, kh, kw, stride, pad, dil_a, dil_b, oh, ow;
+		bool last; // channels-last input, output and weights
+	} cases[] = {
+	    {2, 3, 5, 6, 8, 3, 3, 1, 1, 1, 1, 6, 8, false}, {2, 16, 32, 6, 16, 3, 3, 1, 1, 1, 1, 6, 16, true},
+	    {1, 4, 17, 9, 40, 3, 3, 1, 1, 1, 1, 9, 40, true}, {2, 3, 4, 9, 11, 3, 3, 2, 1, 1, 1, 5, 6, false},
+	    {2, 3, 4, 5, 5, 3, 3, 1, 1, 2, 1, 9, 9, true},  {2, 3, 4, 8, 8, 3, 3, 1, 2, 1, 2, 8, 8, false},
+	    {2, 3, 4, 8, 8, 3, 3, 1, -1, 1, -1, 8, 8, true}, {2, 3, 4, 20, 20, 18, 18, 1, 0, 1, 1, 3, 3, true},
+	    {2, 3, 4, 20, 20, 18, 18, 1, 1, 1, 1, 5, 5, false}, {2, 70, 3, 7, 7, 3, 3, 1, 1, 1, 1, 7, 7, true},
+	    {1, 2, 3, 5, 5, 1, 1, 2, 0, 1, 1, 3, 3, true},
+	};
+	for (int i = 0; i < TG_COUNT(cases); i++) {
+		struct bench t;
+		open_bench(&t);
+		int64_t c0 = cases[i].stride, p = cases[i].pad, da = cases[i].dil_a, db = cases[i].dil_b;
+		const int64_t last[] = {0, 2, 3, 1}, wlast[] = {2, 3, 1, 0};
+		if (cases[i].last)
+			memcpy(t.last_order, last, sizeof last);
+		int x = leaf(&t, TGC_F32, DIMS(cases[i].n, cases[i].ci, cases[i].h, cases[i].w));
+		if (cases[i].last)
+			memcpy(t.last_order, wlast, sizeof wlast);
+		int w = leaf(&t, TGC_F32, DIMS(cases[i].co, cases[i].ci, cases[i].kh, cases[i].kw));
+		struct tg_caxis ax[] = {{ROLE_LEFT, 0, -1, 0, 1, 0, 1, 1},
+		                        {ROLE_RIGHT, -1, 0, 1, 1, 0, 1, 1},
+		                        {ROLE_CONTRACTED, 1, 1, -1, 1, 0, 1, 1},
+		                        {ROLE_WINDOW, 2, 2, 2, c0, p, da, db},
+		                        {ROLE_WINDOW, 3, 3, 3, c0, p, da, db}};
+		t.group.kind = GROUP_CONTRACT;
+		t.group.main = node(&t, OP_CONTRACT, TGC_F32, DIMS(cases[i].n, cases[i].co, cases[i].oh, cases[i].ow), 2,
+		                    (int32_t[]){x, w}, 40, (int64_t *)ax);
+		if (cases[i].last)
+			memcpy(t.last_order, last, sizeof last);
+		root(&t, like(&t, OP_NEG, 1, t.group.main, -1, -1));
+		check(&t);
+	}
+}
+
+static void gathers(void **state)
+{
+	(void)state;
+	struct bench t;
+	open_bench(&t);
+	int x = leaf(&t, TGC_F32, DIMS(50, 20)), index = leaf(&t, TGC_I32, DIMS(3, 4));
+	int g = node(&t, OP_GATHER, TGC_F32, DIMS(3, 4, 20), 2, (int32_t[]){x, index}, 1, (int64_t[]){0});
+	flags(&t, g);
+	root(&t, g);
+	check(&t);
+	open_bench(&t);
+	x = leaf(&t, TGC_F32, DIMS(50, 20));
+	index = leaf(&t, TGC_I32, DIMS(40));
+	int b = leaf(&t, TGC_F32, DIMS(50, 33)), u = leaf(&t, TGC_F32, DIMS(50, 40));
+	b = node(&t, OP_SLICE, TGC_F32, DIMS(50, 20), 1, (int32_t[]){b}, 4, (int64_t[]){0, 1, 3, 1});
+	int s = node(&t, OP_SCATTER, TGC_F32, DIMS(50, 20), 3, (int32_t[]){b, index, u}, 2, (int64_t[]){1, 1});
+	flags(&t, s);
+	t.group.kind = GROUP_SCATTER;
+	t.group.main = s;
+	root(&t, s);
+	check(&t);
+	(void)x;
+}
+
+static void sources(void **state)
+{
+	(void)state;
+	struct bench t;
+	open_bench(&t);
+	uint64_t seed = 0x123456789abcdef, counter = 0xfffffffe;
+	void *scalars[2] = {&seed, &counter};
+	int32_t src[2];
+	for (int i = 0; i < 2; i++) {
+		src[i] = prog_add(&t.plan.prog, OP_SCALAR, TGC_U64, 0, NULL, 0, NULL, 0, NULL);
+		t.plan.prog.nodes[src[i]].leaf = t.plan.prog.nleaves;
+		t.plan.prog.leaves[t.plan.prog.nleaves++] =
+		    (struct pleaf){.cls = LEAF_SCALAR, .type = TGC_U64, .node = src[i], .elems = 1};
+	}
+	root(&t, node(&t, OP_RANDOM, TGC_U32, DIMS(5, 27), 2, src, 0, NULL));
+	root(&t, node(&t, OP_IOTA, TGC_I32, DIMS(5, 27), 0, NULL, 1, (int64_t[]){1}));
+	check_with(&t, scalars);
+}
+
+static void layer_norm(void **state)
+{
+	(void)state;
+	struct bench t;
+	open_bench(&t);
+	int64_t d[] = {6, 50}, r[] = {6, 1};
+	int x = leaf(&t, TGC_F32, 2, d), g = leaf(&t, TGC_F32, DIMS(50));
+	int mean = like(&t, OP_MUL, 2, reduce(&t, OP_SUM, x, 2), full(&t, TGC_F32, 0.02, 2, r), -1);
+	int c = like(&t, OP_SUB, 2, x, expand(&t, mean, 2, d), -1);
+	int var = reduce(&t, OP_SUM, like(&t, OP_MUL, 2, c, c, -1), 2);
+	int rstd = like(&t, OP_DIV, 2, full(&t, TGC_F32, 1, 2, r), like(&t, OP_SQRT, 1, var, -1, -1), -1);
+	g = expand(&t, node(&t, OP_RESHAPE, TGC_F32, DIMS(1, 50), 1, (int32_t[]){g}, 0, NULL), 2, d);
+	t.group.kind = GROUP_REDUCE;
+	t.group.main = var;
+	root(&t, like(&t, OP_MUL, 2, like(&t, OP_MUL, 2, c, expand(&t, rstd, 2, d), -1), g, -1));
+	root(&t, node(&t, OP_RESHAPE, TGC_F32, DIMS(6), 1, (int32_t[]){mean}, 0, NULL));
+	root(&t, rstd);
+	check(&t);
+}
+
+static void segments(void **state)
+{
+	(void)state;
+	struct bench t;
+	open_bench(&t);
+	static const int64_t sizes[] = {10, 40000, 1, 16384};
+	for (int i = 0; i < 4; i++) {
+		int x = leaf(&t, TGC_F32, DIMS(sizes[i])), y = leaf(&t, TGC_F32, DIMS(sizes[i]));
+		int s = like(&t, OP_ADD, 2, x, y, -1);
+		root(&t, s);
+		root(&t, like(&t, OP_MUL, 2, s, x, -1));
+	}
+	t.group.kind = GROUP_SEGMENTED;
+	t.group.nsegs = 4;
+	check(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(elementwise), cmocka_unit_test(bias),     cmocka_unit_test(reductions),
 	    cmocka_unit_test(softmax),     cmocka_unit_test(products), cmocka_unit_test(split_sums),
-	    cmocka_unit_test(movements),
+	    cmocka_unit_test(movements),   cmocka_unit_test(convolutions), cmocka_unit_test(gathers),
+	    cmocka_unit_test(sources),     cmocka_unit_test(layer_norm), cmocka_unit_test(segments),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -304,6 +304,9 @@ static bool tile_loop(struct kcopy *cp, int loop)
 void kpass_tile(struct kernel *k, const struct target *t)
 {
 	size_t loops = (size_t)k->nloops + 1, insts = (size_t)k->n + 1;
+	for (int i = 0; i < k->nloops; i++)
+		if (k->loops[i].kind == AXIS_LANE) // tiled before
+			return;
 	struct kernel old = *k;
 	struct tile s = {.k = &old, .t = t, .mask = K_NONE, .accumulators = 1, .lane_loop = -1};
 	s.lane = calloc(loops, sizeof *s.lane);
