@@ -9,18 +9,35 @@
 
 static const char DEFAULT_DEVICE[] = "cpu";
 
+struct buffer *device_alloc(struct tgc_context *c, const char *op, int64_t bytes)
+{
+	const struct allocator *a = device_of(c)->memory;
+	struct buffer *b = buffer_new(device_of(c)->memory, bytes);
+	c->stats.device_bytes = (uint64_t)allocator_bytes(a);
+	c->stats.device_bytes_peak = (uint64_t)allocator_peak(a);
+	if (!b)
+		context_fail(c, TGC_ERROR_MEMORY, op, "no memory for %lld bytes: %lld are held, %lld are allowed",
+		             (long long)bytes, (long long)allocator_bytes(a), (long long)allocator_limit(a));
+	return b;
+}
+
+bool debug_on(const struct tgc_context *c, char letter) { return c->debug >> (letter - 'a') & 1; }
+
+void debug_text(struct tgc_context *c, char letter, const char *text)
+{
+	while (text && *text) {
+		int n = (int)strcspn(text, "\n");
+		context_log(c, letter, "%.*s", n, text);
+		text += n + (text[n] == '\n');
+	}
+}
+
 static struct buffer *upload(struct tgc_context *c, const void *data, size_t bytes)
 {
-	struct device *d = device_of(c);
 	if (device_check(c, "from_data"))
 		return NULL;
-	struct buffer *b = buffer_new(d->memory, (int64_t)bytes);
-	if (!b) {
-		context_fail(c, TGC_ERROR_MEMORY, "from_data", "no memory for %zu bytes; the device holds %lld", bytes,
-		             (long long)allocator_bytes(d->memory));
-		return NULL;
-	}
-	if (bytes)
+	struct buffer *b = device_alloc(c, "from_data", (int64_t)bytes);
+	if (b && bytes)
 		memcpy(b->data, data, bytes);
 	return b;
 }

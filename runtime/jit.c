@@ -1,7 +1,8 @@
 // Kernels to machine code, once per canonical text in the whole process.
-// In:  kernels after the passes. Out: callable phases, which live as long as the process-wide cache.
+// In:  kernels after the passes. Out: callable phases, kept while somebody uses them and a while longer.
 // Not here: what a kernel looks like (codegen/). Objects are handed to ORC, never modules, so that kernels
-// compile side by side, each thread with an LLVM context and a target machine of its own.
+// compile side by side, each job with an LLVM context and a target machine of its own. A kernel that another
+// context is compiling is waited for, after one's own are done.
 #include "runtime.h"
 
 #include <llvm-c/Core.h>
@@ -9,24 +10,31 @@
 #include <llvm-c/LLJIT.h>
 #include <llvm-c/Orc.h>
 #include <llvm-c/Target.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 #include <xxhash.h>
 
-struct entry { // of the cache
+enum { TABLE = 1024, MAX_UNUSED = 1024 };
+
+enum state { BUILDING, READY, FAILED };
+struct entry { // of the cache; guarded by the runtime's lock, but for what its one builder writes
+	struct code code; // first: jit_release finds the entry by it
 	struct entry *next;
 	uint64_t hash;
 	char *text; // target and canonical kernel text, compared in full
-	struct code code;
+	int refs;
+	enum state state;
+	LLVMOrcResourceTrackerRef memory;
 };
 struct jit {
 	LLVMOrcLLJITRef lljit;
-	struct entry **table;
-	size_t cap, used;
+	struct entry *table[TABLE];
+	int unused;
 	uint64_t serial;
+	pthread_cond_t built;
 };
+
+bool jit_available(void) { return true; }
 
 static double now_ms(void)
 {
@@ -35,20 +43,19 @@ static double now_ms(void)
 	return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
 }
 
-bool jit_available(void) { return true; }
-
-// ---- opening and closing; the caller holds the runtime's lock ------------------------------------------------
+// ---- opening and closing; the caller holds the lock or is alone -------------------------------------------------
 
 static char *take_error(LLVMErrorRef e)
 {
-	char *m = LLVMGetErrorMessage(e);
-	char *copy = strdup(m);
+	char *m = LLVMGetErrorMessage(e), *copy = strdup(m);
 	LLVMDisposeErrorMessage(m);
 	return copy;
 }
 
+// malloc'ed text of what went wrong.
 static char *open_jit(struct runtime *r)
 {
+	LLVMErrorRef e;
 	struct jit *j = calloc(1, sizeof *j);
 	if (!j)
 		return strdup("out of memory");
@@ -56,136 +63,137 @@ static char *open_jit(struct runtime *r)
 		free(j);
 		return strdup("LLVM knows nothing of this processor");
 	}
-	j->cap = 256;
-	j->table = calloc(j->cap, sizeof(struct entry *));
-	LLVMErrorRef e = j->table ? LLVMOrcCreateLLJIT(&j->lljit, NULL) : NULL;
-	if (e || !j->table) {
-		free(j->table);
+	e = LLVMOrcCreateLLJIT(&j->lljit, NULL);
+	if (e) {
 		free(j);
-		return e ? take_error(e) : strdup("out of memory");
+		return take_error(e);
 	}
+	pthread_cond_init(&j->built, NULL);
 	r->jit = j;
 	return NULL;
+}
+
+static void entry_free(struct entry *e)
+{
+	if (e->memory) {
+		LLVMErrorRef error = LLVMOrcResourceTrackerRemove(e->memory);
+		if (error)
+			LLVMConsumeError(error);
+		LLVMOrcReleaseResourceTracker(e->memory);
+	}
+	free(e->text);
+	free(e);
 }
 
 void jit_close(struct runtime *r)
 {
 	struct jit *j = r->jit;
-	for (size_t i = 0; i < j->cap; i++)
+	for (int i = 0; i < TABLE; i++)
 		while (j->table[i]) {
 			struct entry *e = j->table[i];
 			j->table[i] = e->next;
-			free(e->text);
-			free(e);
+			entry_free(e);
 		}
-	LLVMErrorRef e = LLVMOrcDisposeLLJIT(j->lljit);
-	if (e)
-		LLVMConsumeError(e);
-	free(j->table);
+	LLVMErrorRef error = LLVMOrcDisposeLLJIT(j->lljit);
+	if (error)
+		LLVMConsumeError(error);
+	pthread_cond_destroy(&j->built);
 	free(j);
 	r->jit = NULL;
 }
 
-// ---- the cache; the caller holds the lock ---------------------------------------------------------------------
+// ---- the cache; the caller holds the lock ------------------------------------------------------------------------
 
-static struct entry *find(const struct jit *j, uint64_t hash, const char *text)
+static struct entry *find(struct jit *j, uint64_t hash, const char *text)
 {
-	for (struct entry *e = j->table[hash & (j->cap - 1)]; e; e = e->next)
+	for (struct entry *e = j->table[hash % TABLE]; e; e = e->next)
 		if (e->hash == hash && strcmp(e->text, text) == 0)
 			return e;
 	return NULL;
 }
 
-static void grow(struct jit *j)
+// Frees what nobody uses; all: else only when there is too much of it.
+static void sweep(struct jit *j)
 {
-	struct entry **wide = calloc(j->cap * 2, sizeof(struct entry *));
-	if (!wide)
+	if (j->unused <= MAX_UNUSED)
 		return;
-	for (size_t i = 0; i < j->cap; i++)
-		while (j->table[i]) {
-			struct entry *e = j->table[i];
-			j->table[i] = e->next;
-			size_t at = e->hash & (j->cap * 2 - 1);
-			e->next = wide[at];
-			wide[at] = e;
+	for (int i = 0; i < TABLE; i++)
+		for (struct entry **p = &j->table[i]; *p;) {
+			struct entry *e = *p;
+			if (e->refs > 0) {
+				p = &e->next;
+				continue;
+			}
+			*p = e->next;
+			entry_free(e);
 		}
-	free(j->table);
-	j->table = wide;
-	j->cap *= 2;
+	j->unused = 0;
 }
 
-static void insert(struct jit *j, struct entry *e)
+static void unref(struct jit *j, struct entry *e)
 {
-	if (j->used++ >= j->cap)
-		grow(j);
-	size_t at = e->hash & (j->cap - 1);
-	e->next = j->table[at];
-	j->table[at] = e;
+	if (--e->refs > 0)
+		return;
+	if (e->state != FAILED) {
+		j->unused++;
+		sweep(j);
+		return;
+	}
+	struct entry **p = &j->table[e->hash % TABLE];
+	while (*p && *p != e)
+		p = &(*p)->next;
+	if (*p)
+		*p = e->next;
+	entry_free(e);
 }
 
-// ---- compiling ------------------------------------------------------------------------------------------------
+void jit_release(struct runtime *r, const struct code *code)
+{
+	if (!code || process_forked(r))
+		return;
+	pthread_mutex_lock(&r->lock);
+	unref(r->jit, (struct entry *)(uintptr_t)code);
+	pthread_mutex_unlock(&r->lock);
+}
+
+// ---- compiling ----------------------------------------------------------------------------------------------------
 
 struct job { // one kernel that the cache does not hold
 	const struct kernel *kernel;
-	char *text;
-	uint64_t hash;
-	char name[32];
-	void *object;
-	size_t object_bytes;
-	char *error;
-	double ms;
 	struct entry *entry;
+	char name[32];
+	char *ir, *assembly, *error;
+	size_t bytes;
 };
 struct batch {
-	struct job *jobs;
-	int n;
-	_Atomic int next;
-	const struct target *target;
 	struct tgc_context *c;
+	struct runtime *r;
+	const struct target *target;
+	struct kernel *const *kernels;
+	int n, njobs;
+	char **texts;           // by kernel
+	struct entry **entries; // by kernel
+	struct job *jobs;
 };
 
-static void compile(struct batch *b, struct job *j)
+static void make_text(void *user, int i)
 {
-	double t = now_ms();
-	bool want_ir = b->c->debug >> ('l' - 'a') & 1, want_asm = b->c->debug >> ('a' - 'a') & 1;
-	char *ir = NULL, *assembly = NULL;
-	j->error = emit_llvm_object(j->kernel, b->target, j->name, &j->object, &j->object_bytes, want_ir ? &ir : NULL,
-	                            want_asm ? &assembly : NULL);
-	if (ir)
-		fputs(ir, stderr);
-	if (assembly)
-		fputs(assembly, stderr);
-	free(ir);
-	free(assembly);
-	j->ms = now_ms() - t;
+	const struct batch *b = user;
+	struct text s = {0};
+	text_add(&s, "target %s %s\n", b->target->name, b->target->features ? b->target->features : "host");
+	kernel_print(b->kernels[i], &s);
+	b->texts[i] = text_take(&s);
 }
 
-static void *compile_some(void *user)
+// The caller holds the lock.
+static char *link_object(struct jit *jit, struct job *j, const void *object)
 {
-	struct batch *b = user;
-	for (int i; (i = atomic_fetch_add(&b->next, 1)) < b->n;)
-		compile(b, &b->jobs[i]);
-	return NULL;
-}
-
-static void compile_all(struct batch *b, int threads)
-{
-	enum { MAX = 16 };
-	pthread_t id[MAX];
-	int extra = (threads < b->n ? threads : b->n) - 1, started = 0;
-	for (; started < extra && started < MAX; started++)
-		if (pthread_create(&id[started], NULL, compile_some, b) != 0)
-			break;
-	compile_some(b);
-	for (int i = 0; i < started; i++)
-		pthread_join(id[i], NULL);
-}
-
-static char *link_object(struct jit *jit, struct job *j)
-{
-	LLVMMemoryBufferRef mb = LLVMCreateMemoryBufferWithMemoryRangeCopy(j->object, j->object_bytes, j->name);
-	LLVMErrorRef e = LLVMOrcLLJITAddObjectFile(jit->lljit, LLVMOrcLLJITGetMainJITDylib(jit->lljit), mb);
-	struct code *code = &j->entry->code;
+	LLVMOrcJITDylibRef library = LLVMOrcLLJITGetMainJITDylib(jit->lljit);
+	struct entry *entry = j->entry;
+	struct code *code = &entry->code;
+	entry->memory = LLVMOrcJITDylibCreateResourceTracker(library);
+	LLVMErrorRef e = LLVMOrcLLJITAddObjectFileWithRT(
+	    jit->lljit, entry->memory, LLVMCreateMemoryBufferWithMemoryRangeCopy(object, j->bytes, j->name));
 	for (int p = 0; !e && p < j->kernel->nphases; p++) {
 		char symbol[48];
 		LLVMOrcExecutorAddress at = 0;
@@ -196,104 +204,126 @@ static char *link_object(struct jit *jit, struct job *j)
 	}
 	code->nphases = j->kernel->nphases;
 	code->scratch_bytes = j->kernel->scratch_bytes;
-	code->compile_ms = j->ms;
 	return e ? take_error(e) : NULL;
 }
 
-static tgc_status publish(struct tgc_context *c, struct jit *jit, struct job *j)
+static void compile(void *user, int i)
 {
-	char *why = j->error;
-	if (!why) {
-		j->entry = calloc(1, sizeof *j->entry);
-		if (!j->entry)
-			return context_fail(c, TGC_ERROR_MEMORY, "compile", "no memory for a kernel");
-		why = link_object(jit, j);
-	}
-	if (why) {
-		context_fail(c, TGC_ERROR_COMPILE, "compile", "%s: %s", j->name, why);
-		free(j->entry);
-		free(why);
-		j->entry = NULL;
-		j->error = NULL;
-		return TGC_ERROR_COMPILE;
-	}
-	j->entry->hash = j->hash;
-	j->entry->text = j->text;
-	j->text = NULL;
-	insert(jit, j->entry);
-	context_log(c, 't', "%s compiled in %.1f ms, %zu bytes", j->name, j->ms, j->object_bytes);
-	return TGC_OK;
+	struct batch *b = user;
+	struct job *j = &b->jobs[i];
+	void *object = NULL;
+	double begun = now_ms();
+	j->error = emit_llvm_object(j->kernel, b->target, j->name, &object, &j->bytes, debug_on(b->c, 'l') ? &j->ir : NULL,
+	                            debug_on(b->c, 'a') ? &j->assembly : NULL);
+	pthread_mutex_lock(&b->r->lock);
+	if (!j->error)
+		j->error = link_object(b->r->jit, j, object);
+	j->entry->code.compile_ms = now_ms() - begun;
+	j->entry->state = j->error ? FAILED : READY;
+	pthread_cond_broadcast(&b->r->jit->built);
+	pthread_mutex_unlock(&b->r->lock);
+	free(object);
 }
 
-static char *key_text(const struct kernel *k, const struct target *t)
-{
-	struct text s = {0};
-	text_add(&s, "target %s %s\n", t->name, t->features ? t->features : "host");
-	kernel_print(k, &s);
-	return text_take(&s);
-}
+// ---- one request ---------------------------------------------------------------------------------------------------
 
-// Serves kernels[] from the cache where it can; the rest, each text once, becomes jobs.
-static tgc_status sort_out(struct tgc_context *c, struct jit *jit, int n, struct kernel *const *kernels,
-                           struct batch *b, int *job_of, const struct code **codes)
+// Takes a reference on each kernel's entry; those that are new become jobs. The caller holds the lock.
+static bool claim(struct batch *b)
 {
-	for (int i = 0; i < n; i++) {
-		char *text = key_text(kernels[i], b->target);
-		if (!text)
-			return context_fail(c, TGC_ERROR_MEMORY, "compile", "no memory for a kernel's text");
-		uint64_t hash = XXH3_64bits(text, strlen(text));
-		struct entry *e = find(jit, hash, text);
-		job_of[i] = -1;
-		for (int k = 0; !e && k < b->n; k++)
-			if (b->jobs[k].hash == hash && strcmp(b->jobs[k].text, text) == 0)
-				job_of[i] = k;
-		if (e || job_of[i] >= 0) {
-			codes[i] = e ? &e->code : NULL;
-			c->stats.kernels_reused++;
-			free(text);
+	struct jit *jit = b->r->jit;
+	for (int i = 0; i < b->n; i++) {
+		if (!b->texts[i])
+			return false;
+		uint64_t hash = XXH3_64bits(b->texts[i], strlen(b->texts[i]));
+		struct entry *e = find(jit, hash, b->texts[i]);
+		if (e && e->state != FAILED) {
+			jit->unused -= e->refs == 0;
+			e->refs++;
+			b->entries[i] = e;
+			b->c->stats.kernels_reused++;
 			continue;
 		}
-		job_of[i] = b->n;
-		struct job *j = &b->jobs[b->n++];
-		*j = (struct job){.kernel = kernels[i], .text = text, .hash = hash};
-		snprintf(j->name, sizeof j->name, "k%llu", (unsigned long long)++jit->serial);
+		e = calloc(1, sizeof *e);
+		if (!e)
+			return false;
+		*e = (struct entry){.hash = hash, .text = b->texts[i], .refs = 1, .next = jit->table[hash % TABLE]};
+		b->texts[i] = NULL;
+		b->entries[i] = jit->table[hash % TABLE] = e;
+		b->jobs[b->njobs] = (struct job){.kernel = b->kernels[i], .entry = e};
+		snprintf(b->jobs[b->njobs++].name, sizeof b->jobs->name, "k%llu", (unsigned long long)++jit->serial);
 	}
-	return TGC_OK;
+	return true;
+}
+
+// What was claimed is compiled even if a later claim found no memory: others may wait for it already.
+static tgc_status settle(struct batch *b, bool claimed)
+{
+	bool failed = false;
+	for (int i = 0; i < b->n; i++) {
+		while (b->entries[i] && b->entries[i]->state == BUILDING)
+			pthread_cond_wait(&b->r->jit->built, &b->r->lock);
+		failed |= b->entries[i] && b->entries[i]->state == FAILED;
+	}
+	if (claimed && !failed)
+		return TGC_OK;
+	for (int i = 0; i < b->n; i++)
+		if (b->entries[i])
+			unref(b->r->jit, b->entries[i]);
+	return claimed ? TGC_ERROR_COMPILE : TGC_ERROR_MEMORY;
+}
+
+static void report(struct batch *b, tgc_status s)
+{
+	struct tgc_context *c = b->c;
+	for (int i = 0; i < b->njobs; i++) {
+		struct job *j = &b->jobs[i];
+		debug_text(c, 'l', j->ir);
+		debug_text(c, 'a', j->assembly);
+		if (j->error)
+			context_fail(c, TGC_ERROR_COMPILE, "compile", "%s: %s", j->name, j->error);
+		else if (!s)
+			context_log(c, 't', "%s compiled in %.1f ms, %zu bytes", j->name, j->entry->code.compile_ms,
+			            j->bytes);
+		c->stats.kernels_compiled += !j->error;
+		free(j->ir);
+		free(j->assembly);
+		free(j->error);
+	}
+	if (s)
+		context_fail(c, s, "compile", s == TGC_ERROR_MEMORY ? "out of memory" : "another context's kernel failed");
 }
 
 tgc_status jit_compile(struct tgc_context *c, struct runtime *r, int threads, int n, struct kernel *const *kernels,
                        const struct target *t, const struct code **codes)
 {
-	struct batch b = {.target = t, .c = c};
+	struct batch b = {.c = c, .r = r, .target = t, .kernels = kernels, .n = n};
+	tgc_status s = TGC_ERROR_MEMORY;
+	b.texts = calloc((size_t)n + 1, sizeof *b.texts);
+	b.entries = calloc((size_t)n + 1, sizeof *b.entries);
 	b.jobs = calloc((size_t)n + 1, sizeof *b.jobs);
-	int *job_of = calloc((size_t)n + 1, sizeof *job_of);
-	tgc_status s = TGC_OK;
-	// The lock is held throughout: two contexts that want the same kernel compile it once.
-	pthread_mutex_lock(&r->lock);
-	char *why = r->jit ? NULL : open_jit(r);
-	if (!b.jobs || !job_of)
-		s = context_fail(c, TGC_ERROR_MEMORY, "compile", "no memory");
-	else if (why)
-		s = context_fail(c, TGC_ERROR_COMPILE, "compile", "%s", why);
-	else
-		s = sort_out(c, r->jit, n, kernels, &b, job_of, codes);
-	free(why);
-	if (!s)
-		compile_all(&b, threads);
-	for (int i = 0; !s && i < b.n; i++)
-		s = publish(c, r->jit, &b.jobs[i]);
-	for (int i = 0; !s && i < n; i++)
-		if (job_of[i] >= 0)
-			codes[i] = &b.jobs[job_of[i]].entry->code;
-	if (!s)
-		c->stats.kernels_compiled += (uint64_t)b.n;
-	pthread_mutex_unlock(&r->lock);
-	for (int i = 0; i < b.n; i++) {
-		free(b.jobs[i].text);
-		free(b.jobs[i].object);
-		free(b.jobs[i].error);
+	if (b.texts && b.entries && b.jobs) {
+		parallel_run(n, threads, make_text, &b);
+		pthread_mutex_lock(&r->lock);
+		char *why = r->jit ? NULL : open_jit(r);
+		bool claimed = !why && claim(&b);
+		pthread_mutex_unlock(&r->lock);
+		if (why) {
+			s = context_fail(c, TGC_ERROR_COMPILE, "compile", "%s", why);
+			free(why);
+		} else {
+			parallel_run(b.njobs, threads, compile, &b);
+			pthread_mutex_lock(&r->lock);
+			s = settle(&b, claimed);
+			pthread_mutex_unlock(&r->lock);
+		}
 	}
+	report(&b, s);
+	for (int i = 0; i < n && b.texts && b.entries; i++) {
+		codes[i] = s ? NULL : &b.entries[i]->code;
+		free(b.texts[i]);
+	}
+	free(b.texts);
+	free(b.entries);
 	free(b.jobs);
-	free(job_of);
 	return s;
 }

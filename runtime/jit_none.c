@@ -5,6 +5,8 @@ bool jit_available(void) { return false; }
 
 void jit_close(struct runtime *r) { r->jit = NULL; }
 
+void jit_release(struct runtime *r, const struct code *code) { (void)r, (void)code; }
+
 tgc_status jit_compile(struct tgc_context *c, struct runtime *r, int threads, int n, struct kernel *const *kernels,
                        const struct target *t, const struct code **codes)
 {

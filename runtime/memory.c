@@ -165,3 +165,8 @@ int64_t allocator_peak(const struct allocator *a)
 {
 	return a->peak;
 }
+
+int64_t allocator_limit(const struct allocator *a)
+{
+	return a->limit;
+}

@@ -37,11 +37,15 @@ struct device {
 	struct plans *plans;
 	struct buffer *arena;   // of the largest plan so far
 	struct buffer *scratch; // one slice a thread
-	struct tgc_later *later; // asked for with the next realize
+	struct tgc_later *later; // waits for the next realize
 };
 static inline struct device *device_of(const struct tgc_context *c) { return c->rt; }
 // TGC_OK, or the recorded reason why nothing can run: no device, or a fork since the context started.
 tgc_status device_check(struct tgc_context *c, const char *op);
+// Device memory, counted in the context's stats. NULL: MEMORY is recorded.
+struct buffer *device_alloc(struct tgc_context *c, const char *op, int64_t bytes);
+bool debug_on(const struct tgc_context *c, char letter);
+void debug_text(struct tgc_context *c, char letter, const char *text); // line by line
 
 // ---- target.c: target records ---------------------------------------------------------------------------------
 const struct target *target_host(void);            // by the processor's features
@@ -71,6 +75,7 @@ struct buffer *buffer_ref(struct buffer *b);
 void buffer_unref(struct buffer *b); // NULL allowed
 int64_t allocator_bytes(const struct allocator *a); // in use and kept
 int64_t allocator_peak(const struct allocator *a);
+int64_t allocator_limit(const struct allocator *a);
 
 // ---- jit.c: kernels to machine code, once per canonical text ---------------------------------------------------
 // A compiled kernel lives as long as the process-wide cache; phases in order.
@@ -82,23 +87,34 @@ struct code {
 	double compile_ms;
 };
 bool jit_available(void);
-// Compiles what the cache does not hold, several threads side by side. codes[i] belongs to the cache.
+// Compiles what the cache does not hold, several threads side by side. codes[i] belongs to the cache and is kept
+// there until jit_release. After an error codes[] holds nothing.
 tgc_status jit_compile(struct tgc_context *c, struct runtime *r, int threads, int n, struct kernel *const *kernels,
                        const struct target *t, const struct code **codes);
+void jit_release(struct runtime *r, const struct code *code); // NULL allowed
 void jit_close(struct runtime *r); // the caller holds the last reference
 
 // ---- plans.c: plans found by structure, literals promoted --------------------------------------------------------
+// The result is borrowed until the next call; plan_entry_ref keeps it. May turn literals of `l` into scalar leaves
+// (promotion) before it looks. NULL: error recorded.
+struct plan_entry *plans_get(struct tgc_context *c, struct linear *l);
+void plans_free(struct tgc_context *c);
+
+// ---- plan_entry.c: a plan lowered, compiled and bound --------------------------------------------------------------
 struct step_run { // a step, ready to run: what does not change from run to run
 	const struct code *code; // NULL: copy
 	int32_t nargs, nscalars, nsegs;
 	bool *segmented; // [nargs]
-	int32_t *bufs;   // [nargs, or nargs * nsegs]: plan buffers; segment after segment within a parameter
+	int32_t *bufs;   // [nargs * nsegs]: plan buffers; segment after segment within a parameter
 	int32_t *scalars; // [nscalars]: leaves
 	int64_t src, dst, bytes; // copy
 	bool parallel;   // worth waking threads for
+	bool stores;     // to a variable's memory
 };
 struct plan_entry { // a plan ready to run
-	struct plan_entry *next;
+	struct plan_entry *next; // of its skeleton
+	int32_t refs;
+	uint64_t used;        // when it was last asked for
 	union number *consts; // the literals it was built for
 	int nconsts;
 	struct plan *plan;
@@ -106,26 +122,72 @@ struct plan_entry { // a plan ready to run
 	void **memory; // [nbufs]: filled at each run
 	void **args;   // room for the widest step
 	int32_t *flags;
+	int64_t scratch_bytes; // a thread
+	struct runtime *process;
 	struct arena arena;
 };
-// Finds or builds. May turn literals of `l` into scalar leaves (promotion) before it looks. NULL: error recorded.
-struct plan_entry *plans_get(struct tgc_context *c, struct linear *l);
-void plans_free(struct tgc_context *c);
-// Lowers, compiles and binds a plan that was just scheduled; takes it over, also on failure.
-struct plan_entry *plan_ready(struct tgc_context *c, struct plan *p);
-void plan_entry_free(struct plan_entry *e);
+// Takes the plan over, also on failure. NULL: error recorded.
+struct plan_entry *plan_entry_new(struct tgc_context *c, struct plan *p);
+struct plan_entry *plan_entry_ref(struct plan_entry *e);
+void plan_entry_unref(struct plan_entry *e); // NULL allowed
+// The plan's kernels anew, after the passes, by pstep.kernel; malloc'ed. Compiled ones are not kept as kernels.
+struct kernel **plan_entry_kernels(struct tgc_context *c, const struct plan_entry *e, const struct target *t);
+void plan_entry_free_kernels(const struct plan_entry *e, struct kernel **kernels);
 
 // ---- exec.c: runs a plan ------------------------------------------------------------------------------------------
 // leaf_data by leaf (scalars: pointers to values in their own type), out_data by output (assigned ones: unused).
+// INDEX: a check failed. As far as the order of steps allows, that is known before the first variable is stored
+// to, and none is then.
 tgc_status exec_run(struct tgc_context *c, struct plan_entry *e, void *const *leaf_data, void *const *out_data);
 void exec_skip_kernels(struct tgc_context *c, bool skip); // everything but the kernels: measures the host
-void number_store(tgc_type t, union number v, void *to);
+tgc_status exec_flag_error(struct tgc_context *c, int op); // records the INDEX error of an operation
+
+// ---- cell.c: one element in memory ---------------------------------------------------------------------------------
+void number_store(tgc_type t, union number v, void *to); // v is a value of t
 union number number_load(tgc_type t, const void *from);
 
 // ---- realize.c: the seam of floor 1 ------------------------------------------------------------------------------
 tgc_status realize_tensors(struct tgc_context *c, int n, tgc_tensor *const *tensors);
 tgc_status realize_initial(struct tgc_context *c); // pending first values of variables
 tgc_status realize_read(struct tgc_context *c, struct node *n, void *data, size_t bytes);
+struct buffer *realize_buffer(const struct node *n); // of a value that is stored; NULL: it is not
+// Memory of every leaf of l, in arena a; scalars in a block of their own; inputs (first leaves) as given.
+tgc_status realize_leaves(struct tgc_context *c, struct arena *a, const struct linear *l, const void *const *inputs,
+                          void ***data);
+// Runs on the device: e, or without one p by the interpreter.
+tgc_status realize_run(struct tgc_context *c, const struct prog *p, struct plan_entry *e, void *const *leaf_data,
+                       void *const *out_data);
+
+// ---- store.c: variables before and after a run that overwrites them -------------------------------------------------
+struct store {
+	struct variable *var;
+	struct node *next;   // leaf of the next version; NULL: the variable was released
+	struct buffer *keep; // the old value, where something alive that the run does not compute still reads it
+};
+// epoch: of the nodes that the run computes; 0: none of the graph. After an error store_drop what there is.
+tgc_status store_prepare(struct tgc_context *c, int n, struct store *s, uint32_t epoch);
+void store_commit(struct tgc_context *c, int n, struct store *s);
+void store_drop(struct tgc_context *c, int n, struct store *s);
+
+// ---- action.c: the public actions; values asked for later ------------------------------------------------------------
+struct tgc_later {
+	struct tgc_later *next;
+	struct tgc_context *ctx;
+	struct node *node; // NULL once read
+	double value;
+};
+void later_serve(struct tgc_context *c); // those whose value is stored
+
+// ---- program.c, export.c: tgc_program ---------------------------------------------------------------------------------
+struct tgc_program {
+	struct tgc_context *ctx;
+	struct arena arena;
+	struct linear linear;     // owns its shapes; leaf nodes referenced
+	struct plan_entry *entry; // NULL: the interpreter
+	int ninputs, nouts;       // returned ones; outputs behind them are assigned
+	int64_t *scalar_ids;      // by leaf: of the late scalar, 0 if none
+	int64_t *draws;           // by leaf: random blocks that start at this counter, 0: no counter
+};
 
 // ---- interp.c: the oracle ------------------------------------------------------------------------------------------
 // Naive loops in f64 (64-bit integers for integer types), rounding to each node's type, with an error bound.

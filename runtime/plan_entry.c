@@ -1,0 +1,295 @@
+// A scheduled plan made ready to run: lowered, compiled, its kernels' parameters bound to plan buffers.
+// In:  a plan. Out: steps with code and everything that does not change from run to run.
+// Not here: finding plans (plans.c), running them (exec.c). Groups are lowered side by side, on stacks large
+// enough for a compiler.
+#include "runtime.h"
+
+#include <stdlib.h>
+
+enum { LONG_NS = 4000 }; // work on one thread that is worth waking others
+
+struct job { // one kernel step
+	const struct plan *plan;
+	const struct target *target;
+	int group;
+	bool print;
+	struct kernel *kernel;
+	struct step_run run; // arrays malloc'ed
+	char *lowered;       // its text before the passes, for printing
+	char *error;
+};
+
+// ---- lowering -------------------------------------------------------------------------------------------------
+
+static char *copied(const char *s)
+{
+	struct text t = {0};
+	text_add(&t, "%s", s);
+	return text_take(&t);
+}
+
+// Which plan buffers and leaves the kernel's parameters stand for; before the passes, which drop segments.
+static bool bind(struct step_run *r, const struct kernel *k)
+{
+	int n = 0, segs = k->nsegs ? k->nsegs : 1;
+	while (n < k->nbufs && k->bufs[n].space == SPACE_GLOBAL)
+		n++;
+	r->nargs = n;
+	r->nsegs = segs;
+	r->nscalars = k->nscalars;
+	r->segmented = calloc((size_t)n + 1, sizeof *r->segmented);
+	r->bufs = calloc((size_t)(n * segs) + 1, sizeof *r->bufs);
+	r->scalars = calloc((size_t)k->nscalars + 1, sizeof *r->scalars);
+	if (!r->segmented || !r->bufs || !r->scalars)
+		return false;
+	for (int i = 0; i < n; i++) {
+		r->segmented[i] = k->bufs[i].segmented;
+		for (int s = 0; s < segs; s++)
+			r->bufs[i * segs + s] = k->bufs[i].segmented ? k->bufs[i].seg_nodes[s] : k->bufs[i].node;
+	}
+	for (int i = 0; i < k->nscalars; i++)
+		r->scalars[i] = k->scalar_leaf[i];
+	return true;
+}
+
+static void lower(void *user, int i)
+{
+	struct job *j = (struct job *)user + i;
+	j->kernel = lower_group(j->plan, j->group, j->target, &j->error);
+	if (!j->kernel)
+		return;
+	if (!bind(&j->run, j->kernel)) {
+		j->error = copied("out of memory");
+		return;
+	}
+	if (j->print) {
+		struct text t = {0};
+		kernel_print(j->kernel, &t);
+		j->lowered = text_take(&t);
+	}
+#ifdef NDEBUG
+	j->error = kernel_run_passes(j->kernel, j->target, false);
+#else
+	j->error = kernel_run_passes(j->kernel, j->target, true);
+#endif
+}
+
+static void free_jobs(struct job *jobs, int n)
+{
+	for (int i = 0; i < n; i++) {
+		kernel_free(jobs[i].kernel);
+		free(jobs[i].run.segmented);
+		free(jobs[i].run.bufs);
+		free(jobs[i].run.scalars);
+		free(jobs[i].lowered);
+		free(jobs[i].error);
+	}
+	free(jobs);
+}
+
+static int count_kernels(const struct plan *p)
+{
+	int n = 0;
+	for (int i = 0; i < p->nsteps; i++)
+		n += p->steps[i].kind == STEP_KERNEL;
+	return n;
+}
+
+// One job a kernel step, in their order. NULL: the error is recorded.
+static struct job *lower_all(struct tgc_context *c, const struct plan *p, const struct target *t, bool print)
+{
+	int n = count_kernels(p), k = 0;
+	struct job *jobs = calloc((size_t)n + 1, sizeof *jobs);
+	if (!jobs) {
+		context_fail(c, TGC_ERROR_MEMORY, "realize", "no memory for %d kernels", n);
+		return NULL;
+	}
+	for (int i = 0; i < p->nsteps; i++)
+		if (p->steps[i].kind == STEP_KERNEL)
+			jobs[k++] = (struct job){.plan = p, .target = t, .group = p->steps[i].group, .print = print};
+	parallel_run(n, pool_threads(device_of(c)->pool), lower, jobs);
+	for (int i = 0; i < n; i++) {
+		if (jobs[i].kernel && !jobs[i].error)
+			continue;
+		const char *why = jobs[i].error ? jobs[i].error : "out of memory";
+		context_fail(c, strstr(why, "out of memory") ? TGC_ERROR_MEMORY : TGC_ERROR_INTERNAL, "lower",
+		             "group %d: %s", jobs[i].group, why);
+		free_jobs(jobs, n);
+		return NULL;
+	}
+	return jobs;
+}
+
+struct kernel **plan_entry_kernels(struct tgc_context *c, const struct plan_entry *e, const struct target *t)
+{
+	int n = count_kernels(e->plan);
+	struct kernel **kernels = calloc((size_t)n + 1, sizeof(struct kernel *));
+	struct job *jobs = kernels ? lower_all(c, e->plan, t, false) : NULL;
+	if (!jobs) {
+		free(kernels);
+		return NULL;
+	}
+	for (int i = 0; i < n; i++) {
+		kernels[i] = jobs[i].kernel;
+		jobs[i].kernel = NULL;
+	}
+	free_jobs(jobs, n);
+	return kernels;
+}
+
+void plan_entry_free_kernels(const struct plan_entry *e, struct kernel **kernels)
+{
+	for (int i = 0; kernels && i < count_kernels(e->plan); i++)
+		kernel_free(kernels[i]);
+	free(kernels);
+}
+
+// ---- binding ------------------------------------------------------------------------------------------------------
+
+static bool is_long(const struct plan *p, const struct step_run *r, const struct kernel *k, const struct target *t)
+{
+	double bytes = 0;
+	for (int i = 0; i < r->nargs; i++)
+		for (int s = 0; s < (r->segmented[i] ? r->nsegs : 1); s++)
+			bytes += (double)p->bufs[r->bufs[i * r->nsegs + s]].bytes;
+	double ns = bytes / t->bandwidth, math = k->flops / t->flops;
+	return (ns > math ? ns : math) > LONG_NS;
+}
+
+static bool stores_variable(const struct plan *p, const struct step_run *r, const struct kernel *k)
+{
+	for (int i = 0; i < r->nargs; i++)
+		if (k->bufs[i].written && p->bufs[r->bufs[i * r->nsegs]].cls == BUF_LEAF)
+			return true;
+	return false;
+}
+
+// Moves a job's findings into the entry and into the plan's text.
+static void take_step(struct plan_entry *e, int i, int kernel, struct job *j, const struct target *t)
+{
+	struct step_run *r = &e->steps[i];
+	struct pstep *step = &e->plan->steps[i];
+	struct arena *a = &e->arena;
+	size_t n = (size_t)j->run.nargs, bufs = n * (size_t)j->run.nsegs, scalars = (size_t)j->run.nscalars;
+	*r = j->run;
+	r->segmented = arena_dup(a, j->run.segmented, sizeof *r->segmented * n);
+	r->bufs = arena_dup(a, j->run.bufs, sizeof *r->bufs * bufs);
+	r->scalars = arena_dup(a, j->run.scalars, sizeof *r->scalars * scalars);
+	if (a->failed)
+		return;
+	r->parallel = is_long(e->plan, r, j->kernel, t);
+	r->stores = stores_variable(e->plan, r, j->kernel);
+	step->kernel = kernel;
+	step->nargs = (int)bufs;
+	step->args = r->bufs;
+	step->nscalars = r->nscalars;
+	step->scalars = r->scalars;
+}
+
+static bool take_steps(struct plan_entry *e, struct job *jobs, const struct target *t)
+{
+	struct plan *p = e->plan;
+	int kernels = 0, widest = 1;
+	e->steps = ARENA_ARRAY(&e->arena, struct step_run, p->nsteps + 1);
+	for (int i = 0; i < p->nsteps && !e->arena.failed; i++) {
+		struct step_run *r = &e->steps[i];
+		if (p->steps[i].kind == STEP_KERNEL) {
+			take_step(e, i, kernels, &jobs[kernels], t);
+			kernels++;
+		} else {
+			*r = (struct step_run){.src = p->steps[i].src, .dst = p->steps[i].dst};
+			r->bytes = p->bufs[r->dst].bytes;
+			r->stores = p->bufs[r->dst].cls == BUF_LEAF;
+		}
+		int n = r->nargs * (r->nsegs + 1) + r->nscalars;
+		widest = n > widest ? n : widest;
+	}
+	e->memory = ARENA_ARRAY(&e->arena, void *, p->nbufs + 1);
+	e->args = ARENA_ARRAY(&e->arena, void *, widest);
+	e->flags = ARENA_ARRAY(&e->arena, int32_t, p->nflags + 1);
+	return !e->arena.failed;
+}
+
+// ---- compiling ------------------------------------------------------------------------------------------------------
+
+static void print_kernels(struct tgc_context *c, const struct job *jobs, int n)
+{
+	for (int i = 0; i < n; i++) {
+		struct text t = {0};
+		kernel_print(jobs[i].kernel, &t);
+		char *text = text_take(&t);
+		debug_text(c, 'f', jobs[i].lowered);
+		if (debug_on(c, 'k'))
+			debug_text(c, 'k', text);
+		free(text);
+	}
+}
+
+static bool compile(struct tgc_context *c, struct plan_entry *e, const struct job *jobs, int n)
+{
+	struct device *d = device_of(c);
+	const struct code **codes = calloc((size_t)n + 1, sizeof *codes);
+	struct kernel **kernels = calloc((size_t)n + 1, sizeof(struct kernel *));
+	tgc_status s = codes && kernels ? TGC_OK : TGC_ERROR_MEMORY;
+	for (int i = 0; i < n && !s; i++)
+		kernels[i] = jobs[i].kernel;
+	if (!s)
+		s = jit_compile(c, d->process, pool_threads(d->pool), n, kernels, d->target, codes);
+	for (int i = 0; i < e->plan->nsteps && !s; i++) {
+		if (e->plan->steps[i].kind != STEP_KERNEL)
+			continue;
+		const struct code *code = e->steps[i].code = codes[e->plan->steps[i].kernel];
+		int64_t scratch = (code->scratch_bytes + 4095) / 4096 * 4096;
+		e->scratch_bytes = scratch > e->scratch_bytes ? scratch : e->scratch_bytes;
+	}
+	free(codes);
+	free(kernels);
+	return s == TGC_OK;
+}
+
+struct plan_entry *plan_entry_new(struct tgc_context *c, struct plan *p)
+{
+	struct device *d = device_of(c);
+	struct plan_entry *e = calloc(1, sizeof *e);
+	int n = count_kernels(p);
+	bool print = debug_on(c, 'f') || debug_on(c, 'k');
+	struct job *jobs = e ? lower_all(c, p, d->target, print) : NULL;
+	bool ok = false;
+	if (e) {
+		arena_init(&e->arena, &c->host);
+		e->refs = 1;
+		e->plan = p;
+		e->process = d->process;
+	} else {
+		plan_free(p);
+	}
+	if (jobs) {
+		if (print)
+			print_kernels(c, jobs, n);
+		ok = take_steps(e, jobs, d->target) && compile(c, e, jobs, n);
+		free_jobs(jobs, n);
+	}
+	if (ok)
+		return e;
+	context_fail(c, TGC_ERROR_MEMORY, "realize", "no memory for a plan");
+	plan_entry_unref(e);
+	return NULL;
+}
+
+struct plan_entry *plan_entry_ref(struct plan_entry *e)
+{
+	e->refs++;
+	return e;
+}
+
+void plan_entry_unref(struct plan_entry *e)
+{
+	if (!e || --e->refs > 0)
+		return;
+	for (int i = 0; e->steps && i < e->plan->nsteps; i++)
+		jit_release(e->process, e->steps[i].code);
+	plan_free(e->plan);
+	free(e->consts);
+	arena_free(&e->arena);
+	free(e);
+}
