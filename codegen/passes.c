@@ -9,6 +9,7 @@ const struct kpass kernel_passes[] = {
     {"merge", kpass_merge},       // sees neighbouring reductions as lowering left them
     {"tile", kpass_tile},         // sees the reductions whole
     {"unroll", kpass_unroll},     // after tile: what is short now stays short
+    {"expand", kpass_expand},
     {"simplify", kpass_simplify}, // after expand: shares what the expansions have in common
     {"bind", kpass_bind},         // last: the machine level
     {NULL, NULL},

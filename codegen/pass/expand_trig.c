@@ -1,0 +1,115 @@
+// sin and cos: a quarter turn number and a rest in [-pi/4, pi/4], then a polynomial.
+// In:  a value of f32 or f64. Out: f32 within 4 ULP for every x; f64 within 4 ULP up to |x| = 2^30 and with the
+// absolute error growing as |x| 2^-100 beyond, until 2^50; NaN for infinities and NaN.
+// Coefficients: expand_fit.py.
+#include "expand.h"
+
+#include <math.h>
+
+static const double sin_f32[] = {-0x1.555556p-3, 0x1.111108p-7, -0x1.a00f94p-13, 0x1.6cd5ecp-19};  // 5e-12
+static const double cos_f32[] = {0x1.555556p-5, -0x1.6c16b8p-10, 0x1.a010d6p-16, -0x1.241caap-22}; // 1e-13
+static const double sin_f64[] = {-0x1.5555555555555p-3, 0x1.111111111110bp-7,   -0x1.a01a01a018ab3p-13,
+                                 0x1.71de3a533561ep-19, -0x1.ae645292df961p-26, 0x1.61208f330d607p-33,
+                                 -0x1.aaa380e9ddceep-41}; // 2e-21
+static const double cos_f64[] = {0x1.5555555555555p-5,   -0x1.6c16c16c16c0fp-10, 0x1.a01a01a018c98p-16,
+                                 -0x1.27e4fb75e82ffp-22, 0x1.1eed8c8d0353dp-29,  -0x1.93931fd4787f1p-37,
+                                 0x1.aabb28a968940p-45}; // 3e-23
+static const double half_pi[] = {0x1.921fb54442d18p+0, 0x1.1a62633145c06p-54, 0x1.c1cd129024e08p-107};
+// 2^(32 j) 2/pi mod 4, in three parts: the first two have products with 24-bit numbers below 2^32 that are
+// exact.
+static const double turns[4][3] = {
+    {0x1.45f3068000000p-1, 0x1.727220a000000p-27, 0x1.29fc2757d1f53p-56},
+    {0x1.27220a8000000p+1, 0x1.4fe13ab000000p-27, 0x1.d1f534ddc0db6p-56},
+    {0x1.fc2757c000000p+0, 0x1.1f534dc000000p-28, 0x1.c0db6295993c4p-56},
+    {0x1.f534ddc000000p+0, 0x1.b6c5280000000p-33, 0x1.993c439041fe5p-56},
+};
+
+struct turn {
+	int rest;    // in radians, of the type wanted
+	int quarter; // mod 4, i32
+};
+
+static int quarter_of(const struct math *m, int n)
+{
+	int whole = m_op1(m, OP_FLOOR, m_mul(m, n, m_num(m, 0.25)));
+	return kb_op1(m->b, OP_CAST, TGC_I32, m_fma(m, whole, m_num(m, -4), n));
+}
+
+static struct turn reduce_f64(const struct math *m, int x)
+{
+	int n = m_op1(m, OP_ROUND, m_mul(m, x, m_num(m, M_2_PI)));
+	int r = x;
+
+	for (int i = 0; i < 3; i++)
+		r = m_fma(m, n, m_num(m, -half_pi[i]), r);
+	return (struct turn){m_clamp(m, r, -0.8, 0.8), quarter_of(m, n)};
+}
+
+// x 2^(-32 j) and the parts of 2^(32 j) 2/pi for the j that brings |x| below 2^32.
+static void scaled(const struct math *wide, const struct math *m, int x, int *y, int part[3])
+{
+	int scale = m_num(wide, 1), size = m_abs(m, x);
+
+	for (int i = 0; i < 3; i++)
+		part[i] = m_num(wide, turns[0][i]);
+	for (int j = 1; j < 4; j++) {
+		int large = kb_op2(m->b, OP_LE, TGC_BOOL, m_num(m, ldexp(1, 32 * j)), size);
+		scale = m_select(wide, large, m_num(wide, ldexp(1, -32 * j)), scale);
+		for (int i = 0; i < 3; i++)
+			part[i] = m_select(wide, large, m_num(wide, turns[j][i]), part[i]);
+	}
+	*y = m_mul(wide, kb_op1(m->b, OP_CAST, TGC_F64, x), scale);
+}
+
+// In f64 quarter turns: each product is taken apart into whole ones and the rest.
+static struct turn reduce_f32(const struct math *m, int x)
+{
+	struct math wide = {m->b, TGC_F64};
+	int y, part[3];
+
+	scaled(&wide, m, x, &y, part);
+	int a = m_mul(&wide, y, part[0]), b = m_mul(&wide, y, part[1]);
+	int na = m_op1(&wide, OP_ROUND, a), nb = m_op1(&wide, OP_ROUND, b);
+	int sum = m_add(&wide, m_sub(&wide, a, na), m_sub(&wide, b, nb));
+	int ns = m_op1(&wide, OP_ROUND, sum);
+	int rest = m_fma(&wide, y, part[2], m_sub(&wide, sum, ns));
+	int n = m_add(&wide, m_add(&wide, na, nb), ns);
+	int r = kb_op1(m->b, OP_CAST, TGC_F32, m_mul(&wide, rest, m_num(&wide, M_PI_2)));
+	return (struct turn){r, quarter_of(&wide, n)};
+}
+
+static int of_turn(const struct math *m, struct turn t, int ahead)
+{
+	struct kbuild *b = m->b;
+	bool wide = m->t == TGC_F64;
+	int r = t.rest, z = m_mul(m, r, r);
+	int s = m_fma(m, m_mul(m, r, z), wide ? M_POLY(m, z, sin_f64) : M_POLY(m, z, sin_f32), r);
+	int high = m_fma(m, z, m_num(m, -0.5), m_num(m, 1));
+	// 1 - z/2 is rounded; what it lost is added back.
+	int lost = m_fma(m, z, m_num(m, -0.5), m_sub(m, m_num(m, 1), high));
+	int c = m_fma(m, m_mul(m, z, z), wide ? M_POLY(m, z, cos_f64) : M_POLY(m, z, cos_f32), lost);
+	c = m_add(m, high, c);
+	int zero = kb_const(b, TGC_I32, (union number){.i = 0});
+	int q = kb_op2(b, OP_ADD, TGC_I32, t.quarter, kb_const(b, TGC_I32, (union number){.i = ahead}));
+	int odd = kb_op2(b, OP_AND, TGC_I32, q, kb_const(b, TGC_I32, (union number){.i = 1}));
+	int half = kb_op2(b, OP_AND, TGC_I32, q, kb_const(b, TGC_I32, (union number){.i = 2}));
+	int v = m_select(m, kb_op2(b, OP_EQ, TGC_BOOL, odd, zero), s, c);
+	return m_select(m, kb_op2(b, OP_EQ, TGC_BOOL, half, zero), v, m_neg(m, v));
+}
+
+static int turned(const struct math *m, int x, int ahead)
+{
+	struct turn t = m->t == TGC_F64 ? reduce_f64(m, x) : reduce_f32(m, x);
+	int r = of_turn(m, t, ahead);
+	return m_select(m, m_lt(m, m_abs(m, x), m_num(m, INFINITY)), r, m_num(m, NAN));
+}
+
+int expand_sin(const struct math *m, int x)
+{
+	return turned(m, x, 0);
+}
+
+int expand_cos(const struct math *m, int x)
+{
+	return turned(m, x, 1);
+}
