@@ -53,7 +53,7 @@ static struct arena_block *grow(struct arena *a, size_t bytes)
 	return b;
 }
 
-void *arena_alloc(struct arena *a, size_t bytes)
+static void *take(struct arena *a, size_t bytes)
 {
 	if (bytes > SIZE_MAX / 4) {
 		a->failed = true;
@@ -68,16 +68,24 @@ void *arena_alloc(struct arena *a, size_t bytes)
 	}
 	void *p = (char *)b + b->used;
 	b->used += bytes;
-	return memset(p, 0, bytes);
+	return p;
 }
 
-void *arena_dup(struct arena *a, const void *p, size_t bytes)
+void *arena_alloc(struct arena *a, size_t bytes)
 {
-	void *q = arena_alloc(a, bytes);
-	if (q && bytes)
-		memcpy(q, p, bytes);
+	void *p = take(a, bytes);
+	return p ? memset(p, 0, bytes) : NULL;
+}
+
+void *arena_grow(struct arena *a, const void *p, size_t used_bytes, size_t bytes)
+{
+	void *q = take(a, bytes);
+	if (q && used_bytes)
+		memcpy(q, p, used_bytes);
 	return q;
 }
+
+void *arena_dup(struct arena *a, const void *p, size_t bytes) { return arena_grow(a, p, bytes, bytes); }
 
 char *arena_printf(struct arena *a, const char *fmt, ...)
 {

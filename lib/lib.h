@@ -30,6 +30,7 @@ void *host_realloc(const struct host_alloc *h, void *p, size_t old_bytes, size_t
 void arena_init(struct arena *a, const struct host_alloc *h);
 void *arena_alloc(struct arena *a, size_t bytes);
 void *arena_dup(struct arena *a, const void *p, size_t bytes);
+void *arena_grow(struct arena *a, const void *p, size_t used_bytes, size_t bytes); // the rest is not zeroed
 char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void arena_free(struct arena *a); // leaves it empty and usable
 void arena_reset(struct arena *a); // empties it, keeps the memory in one block: no page faults next time

@@ -31,15 +31,15 @@ struct walk {
 // Doubles an array in the arena; the old one is left behind.
 static bool widen(struct arena *a, void *array, int used, int *cap, size_t bytes)
 {
-	void *old, *new = arena_alloc(a, bytes * (size_t)(*cap ? *cap * 2 : 64));
+	int more = *cap ? *cap * 2 : 64;
+	void *old, *new;
 
+	memcpy(&old, array, sizeof old);
+	new = arena_grow(a, old, bytes * (size_t)used, bytes * (size_t)more);
 	if (!new)
 		return false;
-	memcpy(&old, array, sizeof old);
-	if (used)
-		memcpy(new, old, bytes * (size_t)used);
 	memcpy(array, &new, sizeof new);
-	*cap = *cap ? *cap * 2 : 64;
+	*cap = more;
 	return true;
 }
 
@@ -47,12 +47,10 @@ static bool key_grow(struct walk *w, size_t more)
 {
 	struct linear *l = w->l;
 	size_t cap = w->key_cap * 2 + more + 1024;
-	uint32_t *key = ARENA_ARRAY(w->a, uint32_t, cap);
+	uint32_t *key = arena_grow(w->a, l->key, sizeof *key * l->key_words, sizeof *key * cap);
 
 	if (!key)
 		return false;
-	if (l->key_words)
-		memcpy(key, l->key, sizeof *key * l->key_words);
 	l->key = key;
 	w->key_cap = cap;
 	return true;
@@ -131,8 +129,7 @@ static int leaf_new(struct walk *w, enum leaf_class cls, int type, int32_t node,
 	l->prog.leaves[nleaves] =
 	    (struct pleaf){.cls = (uint8_t)cls, .type = (uint8_t)type, .node = node, .elems = elems};
 	l->leaf_nodes[nleaves] = n;
-	if (cls == LEAF_SCALAR)
-		l->leaf_values[nleaves] = node_scalar_value(n);
+	l->leaf_values[nleaves] = cls == LEAF_SCALAR ? node_scalar_value(n) : (union number){.i = 0};
 	return l->prog.nleaves++;
 }
 
@@ -180,7 +177,7 @@ static bool pool_reserve(struct walk *w, int n)
 	if (w->pool_left >= n)
 		return true;
 	w->pool_left = n > 1024 ? n : 1024;
-	w->pool = ARENA_ARRAY(w->a, int32_t, w->pool_left);
+	w->pool = arena_grow(w->a, NULL, 0, sizeof *w->pool * (size_t)w->pool_left);
 	return w->pool != NULL;
 }
 

@@ -13,11 +13,9 @@ bool prog_reserve(struct prog *p, int n)
 		return true;
 	while (cap < n)
 		cap *= 2;
-	nodes = ARENA_ARRAY(p->arena, struct pnode, cap);
+	nodes = arena_grow(p->arena, p->nodes, sizeof *nodes * (size_t)p->n, sizeof *nodes * (size_t)cap);
 	if (!nodes)
 		return false;
-	if (p->n)
-		memcpy(nodes, p->nodes, sizeof *nodes * (size_t)p->n);
 	p->nodes = nodes;
 	p->cap = cap;
 	return true;
