@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { TABLE_MIN = 1024, NAME_BUCKETS = 64 };
+enum { TABLE_MIN = 2048, NAME_BUCKETS = 64 };
 
 struct name { // one level of a name: interned by its parent and text
 	struct name *up, *next;

@@ -6,47 +6,40 @@
 
 static const uint64_t MIX = 0x9e3779b97f4a7c15u;
 
-static uint64_t mix(uint64_t h, uint64_t w)
+// Sources, dimensions and attributes lie behind the node as words. Their products with odd constants are
+// independent of each other, which a chain of mixing steps would not be.
+typedef uint64_t __attribute__((may_alias)) word;
+
+static int words_of(const struct node *n)
 {
-	h = (h ^ w) * MIX;
-	return h ^ h >> 32;
+	return n->nsrc + 2 * n->rank + n->nattr;
 }
 
-struct key {
-	uint64_t hash;
-	uint8_t op, type, rank;
-	uint16_t nsrc, nattr;
-	const struct dim *dims;
-	struct node *const *src;
-	const int64_t *attr;
-};
-
-static uint64_t hash_of(const struct key *k)
+static uint64_t hash_of(const struct node *n)
 {
-	uint64_t h =
-	    (uint64_t)k->op | (uint64_t)k->type << 8 | (uint64_t)k->rank << 16 | (uint64_t)k->nsrc << 32;
-	uint64_t shape = 0;
-	for (int i = 0; i < k->rank; i++) // no chain of multiplications: most shapes follow from the sources
-		shape += ((uint64_t)k->dims[i].n + ((uint64_t)k->dims[i].sym << 40)) * (MIX + 2 * (uint64_t)i);
-	h = mix(h, shape);
-	for (int i = 0; i < k->nsrc; i++)
-		h = mix(h, k->src[i]->hash);
-	for (int i = 0; i < k->nattr; i++)
-		h = mix(h, (uint64_t)k->attr[i]);
-	return h;
+	const word *w = (const word *)(n + 1);
+	uint64_t h = (uint64_t)n->op | (uint64_t)n->type << 8 | (uint64_t)n->rank << 16 |
+	             (uint64_t)n->nsrc << 32 | (uint64_t)n->nattr << 48;
+	uint64_t k = MIX;
+	for (int i = 0, e = words_of(n); i < e; i++, k += 2 * MIX)
+		h += (w[i] ^ w[i] >> 32) * k;
+	h = (h ^ h >> 32) * MIX;
+	return h ^ h >> 29;
 }
 
-static bool same(const void *a, const void *b, size_t bytes)
+static bool same(const word *a, const word *b, int words)
 {
-	return bytes == 0 || memcmp(a, b, bytes) == 0;
+	for (int i = 0; i < words; i++)
+		if (a[i] != b[i])
+			return false;
+	return true;
 }
 
-static bool equal(const struct node *n, const struct key *k)
+static bool equal(const struct node *a, const struct node *b)
 {
-	return n->hash == k->hash && n->op == k->op && n->type == k->type && n->rank == k->rank &&
-	       n->nsrc == k->nsrc && n->nattr == k->nattr && same(n->src, k->src, sizeof *k->src * k->nsrc) &&
-	       same(n->dims, k->dims, sizeof *k->dims * k->rank) &&
-	       same(n->attr, k->attr, sizeof *k->attr * k->nattr);
+	return a->hash == b->hash && a->op == b->op && a->type == b->type && a->rank == b->rank &&
+	       a->nsrc == b->nsrc && a->nattr == b->nattr &&
+	       same((const word *)(a + 1), (const word *)(b + 1), words_of(a));
 }
 
 static struct node **bucket(const struct tgc_context *c, uint64_t hash)
@@ -105,34 +98,34 @@ static void recycle(struct tgc_context *c, struct node *n)
 	c->free_nodes[class] = n;
 }
 
-static struct node *create(struct tgc_context *c, const struct key *k)
+// Filled in, but neither interned nor holding references yet.
+static struct node *candidate(struct tgc_context *c, int op, tgc_type type, int rank, const struct dim *dims,
+                              int nsrc, struct node *const *src, int nattr, const int64_t *attr)
 {
-	struct node *n = storage(c, bytes_of(k->rank, k->nsrc, k->nattr));
+	struct node *n = storage(c, bytes_of(rank, nsrc, nattr));
 	if (!n) {
 		c->slabs.failed = false;
-		context_fail(c, TGC_ERROR_MEMORY, op_info[k->op].name, "no memory for one more value");
+		context_fail(c, TGC_ERROR_MEMORY, op_info[op].name, "no memory for one more value");
 		return NULL;
 	}
-	*n = (struct node){.hash = k->hash,
-	                   .refs = 1,
-	                   .op = k->op,
-	                   .type = k->type,
-	                   .rank = k->rank,
+	*n = (struct node){.refs = 1,
+	                   .op = (uint8_t)op,
+	                   .type = (uint8_t)type,
+	                   .rank = (uint8_t)rank,
 	                   .flags = NODE_INTERNED,
-	                   .nsrc = k->nsrc,
-	                   .nattr = k->nattr,
+	                   .nsrc = (uint16_t)nsrc,
+	                   .nattr = (uint16_t)nattr,
 	                   .slot = -1};
 	n->src = (struct node **)(n + 1);
-	n->dims = (struct dim *)(n->src + k->nsrc);
-	n->attr = (int64_t *)(n->dims + k->rank);
-	for (int i = 0; i < k->nsrc; i++)
-		n->src[i] = node_ref(k->src[i]);
-	for (int i = 0; i < k->rank; i++)
-		n->dims[i] = k->dims[i];
-	for (int i = 0; i < k->nattr; i++)
-		n->attr[i] = k->attr[i];
-	if (k->op == OP_VARIABLE)
-		node_variable(n)->refs++;
+	n->dims = (struct dim *)(n->src + nsrc);
+	n->attr = (int64_t *)(n->dims + rank);
+	for (int i = 0; i < nsrc; i++)
+		n->src[i] = src[i];
+	for (int i = 0; i < rank; i++)
+		n->dims[i] = dims[i];
+	for (int i = 0; i < nattr; i++)
+		n->attr[i] = attr[i];
+	n->hash = hash_of(n);
 	return n;
 }
 
@@ -140,18 +133,21 @@ struct node *node_new(struct tgc_context *c, int op, tgc_type type, int rank, co
                       struct node *const *src, int nattr, const int64_t *attr)
 {
 	assert(rank <= TGC_MAX_RANK && nsrc <= UINT16_MAX && nattr <= UINT16_MAX);
-	struct key k = {0,    (uint8_t)op, (uint8_t)type, (uint8_t)rank, (uint16_t)nsrc, (uint16_t)nattr,
-	                dims, src,         attr};
-	k.hash = hash_of(&k);
-	for (struct node *n = *bucket(c, k.hash); n; n = n->next)
-		if (equal(n, &k))
-			return node_ref(n);
-	struct node *n = create(c, &k);
+	struct node *n = candidate(c, op, type, rank, dims, nsrc, src, nattr, attr);
 	if (!n)
 		return NULL;
-	if (c->table_used >= c->table_cap)
+	if (c->table_used >= c->table_cap / 2)
 		grow(c);
-	struct node **b = bucket(c, k.hash);
+	struct node **b = bucket(c, n->hash);
+	for (struct node *old = *b; old; old = old->next)
+		if (equal(old, n)) {
+			recycle(c, n);
+			return node_ref(old);
+		}
+	for (int i = 0; i < nsrc; i++)
+		n->src[i]->refs++;
+	if (op == OP_VARIABLE)
+		node_variable(n)->refs++;
 	n->next = *b;
 	*b = n;
 	c->table_used++;
@@ -212,7 +208,7 @@ int64_t node_elems(const struct node *n)
 
 bool node_same_shape(const struct node *a, const struct node *b)
 {
-	return a->rank == b->rank && same(a->dims, b->dims, sizeof *a->dims * a->rank);
+	return a->rank == b->rank && same((const word *)a->dims, (const word *)b->dims, 2 * a->rank);
 }
 
 bool node_same_sizes(const struct node *a, const struct node *b)
