@@ -1,9 +1,8 @@
 // Who computes what: one walk in topological order gives every value to a group or leaves it free.
-// In:  a program after the passes. Out: vals[].group (free values: -1) and groups with levels: a group reads only
-// groups of lower levels, so that no order has to be searched for.
-// A free value is computed by whoever needs it. Elementwise values join the group of an operand where the index
-// is the same (epilogues, rows); reductions join a group whose rows they reduce.
-// Not here: which values are stored (group_store.c).
+// In:  a program after the passes. Out: vals[].group (free values: -1) and groups with levels: a group reads
+// only groups of lower levels, so that no order has to be searched for. A free value is computed by whoever
+// needs it. Elementwise values join the group of an operand where the index is the same (epilogues, rows);
+// reductions join a group whose rows they reduce. Not here: which values are stored (group_store.c).
 #include "lib.h"
 
 enum { MAX_OPS = 64, MAX_EPILOGUE = 48, MAX_REDUCTIONS = 5, MAX_DEPTH = 128, TINY_ELEMS = 16 };
@@ -603,7 +602,8 @@ static void head(struct grouping *g, int v, int kind)
 	int level = 1, at, ops = 1;
 
 	for (int k = 0; k < n->nsrc; k++) {
-		int l = level_of(g, n->src[k], kind == GROUP_CONTRACT ? "a contraction reads it" : "a scatter reads it");
+		int l = level_of(g, n->src[k],
+		                 kind == GROUP_CONTRACT ? "a contraction reads it" : "a scatter reads it");
 
 		level = l > level ? l : level;
 		ops += g->vals[n->src[k]].ops;

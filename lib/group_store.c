@@ -1,9 +1,8 @@
 // What is stored, and by which group: one walk against the topological order.
-// In:  vals and groups of group.c. Out: vals[].stored, group of stored free values, groups[].nroots, further MAP
-// groups. Every value a group takes from a buffer is stored by a group before it (by level, then sub).
-// A value that several groups want is computed again in each, or stored, whichever is estimated faster; so is
-// one that left its group: its operands may be read instead.
-// Not here: buffers and steps (schedule.c).
+// In:  vals and groups of group.c. Out: vals[].stored, group of stored free values, groups[].nroots, further
+// MAP groups. Every value a group takes from a buffer is stored by a group before it (by level, then sub). A
+// value that several groups want is computed again in each, or stored, whichever is estimated faster; so is one
+// that left its group: its operands may be read instead. Not here: buffers and steps (schedule.c).
 #include "lib.h"
 
 enum { MAX_PULLS = 6, MAX_ROOTS = 12, MAX_OPS = 64 };
@@ -144,8 +143,8 @@ static bool pays(const struct grouping *g, int v, int k, bool extra, const char 
 	        (extra ? k : k - 1) * time_ns(g, out, 0);
 	if (store >= 0.75 * again)
 		return false;
-	*why = arena_printf(&g->plan->arena, "wanted %d times: stored %.0f ns, computed again %.0f ns", k, store,
-	                    again);
+	*why = arena_printf(&g->plan->arena, "wanted %d times: stored %.0f ns, computed again %.0f ns", k,
+	                    store, again);
 	return true;
 }
 

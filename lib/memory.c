@@ -1,7 +1,7 @@
 // Places intermediates in one arena.
-// In:  a plan with steps, groups and buffers. Out: bufs[].first, last, offset_bytes; arena, peak and lower bound.
-// Best fit over the free ranges, step by step; deterministic, and near-linear as few ranges are free at once.
-// Not here: leaves and outputs, which have memory of their own.
+// In:  a plan with steps, groups and buffers. Out: bufs[].first, last, offset_bytes; arena, peak and lower
+// bound. Best fit over the free ranges, step by step; deterministic, and near-linear as few ranges are free at
+// once. Not here: leaves and outputs, which have memory of their own.
 #include "lib.h"
 
 #include <stdlib.h>

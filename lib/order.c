@@ -1,9 +1,8 @@
 // Outputs to memory, and the order of steps.
-// In:  a plan with groups whose roots all lie in the arena. Out: roots that are outputs lie in the output's or the
-// variable's memory, the rest of the outputs are copied; groups sorted, one step each.
-// A variable is overwritten in place when its group reads the old value at the same index only and every other
-// reader can come first; else through a temporary that is copied at the end.
-// Not here: offsets in the arena (memory.c).
+// In:  a plan with groups whose roots all lie in the arena. Out: roots that are outputs lie in the output's or
+// the variable's memory, the rest of the outputs are copied; groups sorted, one step each. A variable is
+// overwritten in place when its group reads the old value at the same index only and every other reader can
+// come first; else through a temporary that is copied at the end. Not here: offsets in the arena (memory.c).
 #include "lib.h"
 
 #include <stdlib.h>
@@ -21,10 +20,10 @@ struct order {
 	struct arena *scratch;
 	struct source **reads; // by group; malloc'ed lists
 	int *nreads;
-	int32_t *root_of;  // by pnode: its group, -1
-	int32_t *root_at;  // by pnode: which root
-	int32_t *writer;   // by leaf: the group that overwrites it in place, -1
-	int32_t *dropped;  // by leaf: the arena buffer that its root had before
+	int32_t *root_of; // by pnode: its group, -1
+	int32_t *root_at; // by pnode: which root
+	int32_t *writer;  // by leaf: the group that overwrites it in place, -1
+	int32_t *dropped; // by leaf: the arena buffer that its root had before
 	struct copy *early, *late;
 	int nearly, nlate;
 	struct edge *edges;
@@ -254,8 +253,7 @@ static void break_cycle(struct order *o)
 			if (p->prog.outs[i].assign != leaf)
 				continue;
 			rebind(o, value, o->dropped[leaf]);
-			o->late[o->nlate++] =
-			    (struct copy){value, leaf_buf(o, leaf, p->prog.outs[i].node)};
+			o->late[o->nlate++] = (struct copy){value, leaf_buf(o, leaf, p->prog.outs[i].node)};
 		}
 		o->writer[leaf] = -1;
 	}

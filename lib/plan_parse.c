@@ -205,8 +205,8 @@ static bool parse_group(struct cursor *c)
 	    !one_of(c, plan_group_names, GROUP_SEGMENTED + 1, &g.kind) ||
 	    (eat(c, "main") && !ref(c, "%", p->prog.n, &main)) || !need(c, "split") || !number(c, &g.split) ||
 	    (eat(c, "scratch") && !ref(c, "b", p->nbufs, &g.scratch_buf)) || !need(c, "segs") ||
-	    !small(c, 0, INT32_MAX, &g.nsegs) || !need(c, "roots") || !parse_roots(c, &g) ||
-	    !need(c, "why") || !quoted(c, &g.why) || !room(c, &p->groups, p->ngroups, &c->groups_cap, sizeof g))
+	    !small(c, 0, INT32_MAX, &g.nsegs) || !need(c, "roots") || !parse_roots(c, &g) || !need(c, "why") ||
+	    !quoted(c, &g.why) || !room(c, &p->groups, p->ngroups, &c->groups_cap, sizeof g))
 		return false;
 	g.main = main;
 	p->groups[p->ngroups++] = g;
@@ -235,10 +235,9 @@ static bool parse_step(struct cursor *c)
 		s.kind = STEP_KERNEL;
 		if (!need(c, "kernel") || !ref(c, "g", p->ngroups, &s.group))
 			return false;
-		if (eat(c, "args") &&
-		    (!refs(c, "b", p->nbufs, &s.args, &s.nargs) || !need(c, "scalars") ||
-		     !refs(c, "@", p->prog.nleaves, &s.scalars, &s.nscalars) || !need(c, "code") ||
-		     !small(c, 0, INT32_MAX, &s.kernel)))
+		if (eat(c, "args") && (!refs(c, "b", p->nbufs, &s.args, &s.nargs) || !need(c, "scalars") ||
+		                       !refs(c, "@", p->prog.nleaves, &s.scalars, &s.nscalars) ||
+		                       !need(c, "code") || !small(c, 0, INT32_MAX, &s.kernel)))
 			return false;
 	}
 	if (!room(c, &p->steps, p->nsteps, &c->steps_cap, sizeof s))

@@ -60,7 +60,8 @@ static bool check_group(struct check *c, int at)
 
 	if (g->nroots == 0)
 		return fail(c, "g%d: no roots", at);
-	if ((g->main >= 0) != (g->kind == GROUP_REDUCE || g->kind == GROUP_CONTRACT || g->kind == GROUP_SCATTER))
+	if ((g->main >= 0) !=
+	    (g->kind == GROUP_REDUCE || g->kind == GROUP_CONTRACT || g->kind == GROUP_SCATTER))
 		return fail(c, "g%d: main does not fit its kind", at);
 	if ((g->split > 1) != (g->scratch_buf >= 0))
 		return fail(c, "g%d: a split needs scratch, and only it", at);
@@ -75,7 +76,8 @@ static bool check_group(struct check *c, int at)
 			return fail(c, "g%d: b%d has another rank than %%%d", at, g->root_bufs[i], node);
 		if (g->kind == GROUP_SEGMENTED)
 			continue;
-		if (g->kind == GROUP_REDUCE ? !shares_rows(&p->prog, like, node) : !same_space(&p->prog, like, node))
+		if (g->kind == GROUP_REDUCE ? !shares_rows(&p->prog, like, node)
+		                            : !same_space(&p->prog, like, node))
 			return fail(c, "g%d: root %%%d does not have the group's shape", at, node);
 	}
 	return g->kind != GROUP_SEGMENTED || (g->nsegs > 1 && g->nroots % g->nsegs == 0) ||
@@ -106,7 +108,8 @@ static bool in_place(struct check *c, int group, const struct source *s, int n)
 
 			if (b->cls == BUF_LEAF && r->cls == BUF_LEAF && b->index == r->index &&
 			    (s[k].how != READ_EXACT || r != b))
-				return fail(c, "g%d: reads %%%d elsewhere than where it writes", group, s[k].node);
+				return fail(c, "g%d: reads %%%d elsewhere than where it writes", group,
+				            s[k].node);
 		}
 	}
 	return true;
@@ -127,7 +130,8 @@ static bool check_kernel(struct check *c, int step)
 			ok = fail(c, "step %d: %%%d is not in memory", step, s[i].node);
 		else if (p->bufs[buf].bytes > 0 && c->holds[buf] != s[i].node)
 			ok = fail(c, "step %d: b%d does not hold %%%d", step, buf, s[i].node);
-		else if (p->bufs[buf].cls == BUF_ARENA && (p->bufs[buf].first > step || p->bufs[buf].last < step))
+		else if (p->bufs[buf].cls == BUF_ARENA &&
+		         (p->bufs[buf].first > step || p->bufs[buf].last < step))
 			ok = fail(c, "step %d: b%d is not live", step, buf);
 	}
 	ok = ok && in_place(c, p->steps[step].group, s, n);

@@ -173,7 +173,8 @@ static bool fill(const struct grouping *g, struct arena *scratch)
 	int32_t *number = ARENA_ARRAY(scratch, int32_t, g->ngroups + 1);
 
 	p->node_buf = ARENA_ARRAY(&p->arena, int32_t, prog->n);
-	p->bufs = ARENA_ARRAY(&p->arena, struct pbuf, prog->n + prog->nleaves + 4 * prog->nouts + g->ngroups + 2);
+	p->bufs =
+	    ARENA_ARRAY(&p->arena, struct pbuf, prog->n + prog->nleaves + 4 * prog->nouts + g->ngroups + 2);
 	if (!number || p->arena.failed || !list_groups(g, number, scratch))
 		return false;
 	for (int v = 0; v < prog->n; v++) {
