@@ -24,7 +24,7 @@ static const uint8_t role_to_b[] = {[ROLE_BATCH] = ROLE_BATCH,
 static struct node *to_a(struct grad *w, struct node *n, struct node *g)
 {
 	const struct tg_caxis *ax = (const struct tg_caxis *)(const void *)n->attr;
-	struct tg_caxis r[AXES_MAX];
+	struct tg_caxis r[AXES_MAX] = {{0}};
 	int naxes = n->nattr / 8;
 
 	for (int i = 0; i < naxes; i++) {
@@ -44,7 +44,7 @@ static struct node *to_a(struct grad *w, struct node *n, struct node *g)
 static struct node *to_b(struct grad *w, struct node *n, struct node *g)
 {
 	const struct tg_caxis *ax = (const struct tg_caxis *)(const void *)n->attr;
-	struct tg_caxis r[AXES_MAX];
+	struct tg_caxis r[AXES_MAX] = {{0}};
 	struct node *b = n->src[1];
 	uint32_t turned = 0;
 	int naxes = n->nattr / 8;
