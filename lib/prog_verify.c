@@ -61,7 +61,8 @@ static bool check_source(struct check *k)
 static bool check_elementwise(struct check *k)
 {
 	const struct pnode *n = k->n;
-	int cls = op_info[n->op].cls, arity = cls == CLASS_UNARY ? 1 : cls == CLASS_TERNARY ? 3 : 2;
+	enum op_class cls = op_info[n->op].cls;
+	int arity = cls == CLASS_UNARY ? 1 : cls == CLASS_TERNARY ? 3 : 2;
 
 	if (!counts(k, arity, 0))
 		return false;
