@@ -2,7 +2,7 @@
 # Fits the coefficients in expand_math.c and expand_trig.c (python3-mpmath). Not part of the build: run it by hand
 # and paste. Polynomials: Remez exchange on a grid, weighted so that the *relative* error of the final value is
 # levelled. Rationals: Lawson's iteratively reweighted least squares on the linearised problem.
-from mpmath import mp, mpf, matrix, lu_solve, cos, pi, sin, exp, log, tanh, erf, erfc, atanh, nstr, sqrt, taylor
+from mpmath import mp, mpf, matrix, lu_solve, cos, pi, sin, exp, log, erf, erfc, atanh, nstr, sqrt, taylor
 import struct
 import sys
 
@@ -119,16 +119,6 @@ def fit_log():
     show('log_f64', c, False, e)
 
 
-def fit_tanh():
-    g = limit(lambda z: tanh(sqrt(z)) / sqrt(z), mpf(1))
-    num, den, e = rational(g, lambda z: 1 / g(z), 5, 4, 0, mpf('9.1') ** 2)
-    show('tanh_num_f32', num, True, e)
-    show('tanh_den_f32', den, True)
-    h = limit(lambda z: (tanh(sqrt(z)) / sqrt(z) - 1) / z, -mpf(1) / 3)
-    c, e = remez(h, lambda z: z / g(z) + mpf(2) ** -60, range(12), 0, mpf('0.56') ** 2)
-    show('tanh_f64', c, False, e)
-
-
 def fit_erf():
     g = limit(lambda z: erf(sqrt(z)) / sqrt(z), 2 / sqrt(pi))
     num, den, e = rational(g, lambda z: 1 / g(z), 6, 5, 0, mpf('4.0') ** 2)
@@ -152,14 +142,14 @@ def fit_trig():
         k, e = remez(c, lambda z: z * z / cos(sqrt(z)) + mpf(2) ** -60, range(n), 0, q)
         show('cos_' + bits, k, single, e)
     show('half_pi_f64', split(pi / 2, 53, 3), False)
-    for j in range(4):
-        t = mpf(2) ** (32 * j) * 2 / pi
+    for shift in (0, 8, 32, 56, 80):
+        t = mpf(2) ** shift * 2 / pi
         t -= 4 * mp.floor(t / 4)
         a = mp.floor(t * mpf(2) ** 26) / mpf(2) ** 26
         b = mp.floor((t - a) * mpf(2) ** 55) / mpf(2) ** 55
-        show('turn%d' % j, [a, b, t - a - b], False)
+        show('turn%d' % shift, [a, b, t - a - b], False)
 
 
-for name in sys.argv[1:] or ['exp', 'log', 'tanh', 'erf', 'trig']:
+for name in sys.argv[1:] or ['exp', 'log', 'erf', 'trig']:
     print('//', name)
     globals()['fit_' + name]()

@@ -103,42 +103,15 @@ int expand_log(const struct math *m, int x)
 	return m_select(m, m_lt(m, zero, x), r, low);
 }
 
-// ---- tanh ----
-
-static const double tanh_num_f32[] = {1.0,
-                                      0x1.181662p-3,
-                                      0x1.fa68f8p-9,
-                                      0x1.d44984p-16,
-                                      0x1.04c11ep-25,
-                                      -0x1.a76676p-37}; // 1.5e-9, of x P(x^2) / Q(x^2) up to 9.1
-static const double tanh_den_f32[] = {1.0, 0x1.e16086p-2, 0x1.be1cccp-6, 0x1.9c1f22p-12, 0x1.57c952p-20};
-static const double tanh_f64[] = {
-    -0x1.5555555555555p-2,  0x1.1111111111086p-3,  -0x1.ba1ba1ba11517p-5,  0x1.664f487face48p-6,
-    -0x1.226e34d443b77p-7,  0x1.d6d3b1f6191b3p-9,  -0x1.7da11384ec568p-10, 0x1.3539ae4f7309cp-11,
-    -0x1.f35379e06ca61p-13, 0x1.8903c28394941p-14, -0x1.11a5624fdce52p-15, 0x1.e6c112f45d1fep-18}; // 3e-20
-
-static int tanh_of_f32(const struct math *m, int x)
-{
-	int c = m_clamp(m, x, -9.05, 9.05), z = m_mul(m, c, c);
-	int r = m_div(m, m_mul(m, c, M_POLY(m, z, tanh_num_f32)), M_POLY(m, z, tanh_den_f32));
-	return m_clamp(m, r, -1, 1);
-}
-
-// x + x^3 P(x^2) near 0, else 1 - 2 / (e^2x + 1).
-static int tanh_of_f64(const struct math *m, int x)
-{
-	int n, size = m_abs(m, x), z = m_mul(m, x, x);
-	int near = m_fma(m, m_mul(m, x, z), M_POLY(m, z, tanh_f64), x);
-	int c = m_op2(m, OP_FMIN, m_num(m, 40), m_add(m, size, size));
-	int reduced = reduced_expm1(m, c, &n); // first: it sets n
-	int q = m_op2(m, OP_LDEXP, m_add(m, reduced, m_num(m, 1)), n);
-	int far = m_sub(m, m_num(m, 1), m_div(m, m_num(m, 2), m_add(m, q, m_num(m, 1))));
-	return m_select(m, m_lt(m, size, m_num(m, 0.55)), near, m_op2(m, OP_COPYSIGN, far, x));
-}
+// ---- tanh: u / (u + 2), u = e^2x - 1 ----
 
 int expand_tanh(const struct math *m, int x)
 {
-	return is_f64(m) ? tanh_of_f64(m, x) : tanh_of_f32(m, x);
+	int size = m_abs(m, x), n, one = m_num(m, 1);
+	int q = reduced_expm1(m, m_op2(m, OP_FMIN, m_num(m, is_f64(m) ? 44 : 22), m_add(m, size, size)), &n);
+	int power = m_op2(m, OP_LDEXP, one, n);
+	int u = m_fma(m, power, q, m_sub(m, power, one));
+	return m_op2(m, OP_COPYSIGN, m_div(m, u, m_add(m, u, m_num(m, 2))), x);
 }
 
 // ---- erf ----
@@ -168,11 +141,25 @@ static const double erfc_den_f64[] = {1.0,
                                       0x1.7f1943e1029d9p-8,
                                       0x1.6e396744756d7p-12};
 
+// Horner's last step, and what it lost.
+static int poly_exact(const struct math *m, int x, int n, const double *c, int *lost)
+{
+	int high = m_poly(m, x, n - 1, c + 1), first = m_num(m, c[0]);
+	int r = m_fma(m, high, x, first);
+	*lost = m_add(m, m_fma(m, high, x, m_neg(m, r)), first);
+	return r;
+}
+
+// x P / Q with the roundings of the last steps added back: the earlier ones are errors enough.
 static int erf_of_f32(const struct math *m, int x)
 {
-	int c = m_clamp(m, x, -3.95, 3.95), z = m_mul(m, c, c);
-	int r = m_div(m, m_mul(m, c, M_POLY(m, z, erf_num_f32)), M_POLY(m, z, erf_den_f32));
-	return m_clamp(m, r, -1, 1);
+	int c = m_clamp(m, x, -3.95, 3.95), z = m_mul(m, c, c), lost_p, lost_q;
+	int p = poly_exact(m, z, TG_COUNT(erf_num_f32), erf_num_f32, &lost_p);
+	int q = poly_exact(m, z, TG_COUNT(erf_den_f32), erf_den_f32, &lost_q);
+	int num = m_mul(m, c, p), lost = m_fma(m, c, lost_p, m_fma(m, c, p, m_neg(m, num)));
+	int inverse = m_div(m, m_num(m, 1), q), r = m_mul(m, num, inverse), minus = m_neg(m, r);
+	int rest = m_add(m, m_fma(m, minus, q, num), m_fma(m, minus, lost_q, lost));
+	return m_clamp(m, m_fma(m, rest, inverse, r), -1, 1);
 }
 
 static int erf_of_f64(const struct math *m, int x)

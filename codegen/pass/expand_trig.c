@@ -15,13 +15,17 @@ static const double cos_f64[] = {0x1.5555555555555p-5,   -0x1.6c16c16c16c0fp-10,
                                  -0x1.27e4fb75e82ffp-22, 0x1.1eed8c8d0353dp-29,  -0x1.93931fd4787f1p-37,
                                  0x1.aabb28a968940p-45}; // 3e-23
 static const double half_pi[] = {0x1.921fb54442d18p+0, 0x1.1a62633145c06p-54, 0x1.c1cd129024e08p-107};
-// 2^(32 j) 2/pi mod 4, in three parts: the first two have products with 24-bit numbers below 2^32 that are
-// exact.
-static const double turns[4][3] = {
-    {0x1.45f3068000000p-1, 0x1.727220a000000p-27, 0x1.29fc2757d1f53p-56},
-    {0x1.27220a8000000p+1, 0x1.4fe13ab000000p-27, 0x1.d1f534ddc0db6p-56},
-    {0x1.fc2757c000000p+0, 0x1.1f534dc000000p-28, 0x1.c0db6295993c4p-56},
-    {0x1.f534ddc000000p+0, 0x1.b6c5280000000p-33, 0x1.993c439041fe5p-56},
+// 2^shift 2/pi mod 4 in three parts: the first two have exact products with 24-bit numbers. |x| from 2^32 on is
+// brought by 2^-shift to an integer in 2^24..2^48, so that dropping multiples of 4 is right.
+static const struct {
+	int from, shift;
+	double part[3];
+} turns[] = {
+    {-1, 0, {0x1.45f3068000000p-1, 0x1.727220a000000p-27, 0x1.29fc2757d1f53p-56}},
+    {32, 8, {0x1.7cc1b72000000p+1, 0x1.c882a50000000p-29, 0x1.fc2757d1f534ep-56}},
+    {56, 32, {0x1.27220a8000000p+1, 0x1.4fe13ab000000p-27, 0x1.d1f534ddc0db6p-56}},
+    {80, 56, {0x1.29fc274000000p+0, 0x1.7d1f534000000p-28, 0x1.bb81b6c52b328p-57}},
+    {104, 80, {0x1.abe8fa8000000p+1, 0x1.a6ee06d000000p-27, 0x1.6295993c43904p-56}},
 };
 
 struct turn {
@@ -29,10 +33,14 @@ struct turn {
 	int quarter; // mod 4, i32
 };
 
+static int mod_4(const struct math *m, int n)
+{
+	return m_fma(m, m_op1(m, OP_FLOOR, m_mul(m, n, m_num(m, 0.25))), m_num(m, -4), n);
+}
+
 static int quarter_of(const struct math *m, int n)
 {
-	int whole = m_op1(m, OP_FLOOR, m_mul(m, n, m_num(m, 0.25)));
-	return kb_op1(m->b, OP_CAST, TGC_I32, m_fma(m, whole, m_num(m, -4), n));
+	return kb_op1(m->b, OP_CAST, TGC_I32, mod_4(m, n));
 }
 
 static struct turn reduce_f64(const struct math *m, int x)
@@ -45,18 +53,18 @@ static struct turn reduce_f64(const struct math *m, int x)
 	return (struct turn){m_clamp(m, r, -0.8, 0.8), quarter_of(m, n)};
 }
 
-// x 2^(-32 j) and the parts of 2^(32 j) 2/pi for the j that brings |x| below 2^32.
+// x 2^-shift and the parts of 2^shift 2/pi.
 static void scaled(const struct math *wide, const struct math *m, int x, int *y, int part[3])
 {
 	int scale = m_num(wide, 1), size = m_abs(m, x);
 
 	for (int i = 0; i < 3; i++)
-		part[i] = m_num(wide, turns[0][i]);
-	for (int j = 1; j < 4; j++) {
-		int large = kb_op2(m->b, OP_LE, TGC_BOOL, m_num(m, ldexp(1, 32 * j)), size);
-		scale = m_select(wide, large, m_num(wide, ldexp(1, -32 * j)), scale);
+		part[i] = m_num(wide, turns[0].part[i]);
+	for (int j = 1; j < TG_COUNT(turns); j++) {
+		int large = kb_op2(m->b, OP_LE, TGC_BOOL, m_num(m, ldexp(1, turns[j].from)), size);
+		scale = m_select(wide, large, m_num(wide, ldexp(1, -turns[j].shift)), scale);
 		for (int i = 0; i < 3; i++)
-			part[i] = m_select(wide, large, m_num(wide, turns[j][i]), part[i]);
+			part[i] = m_select(wide, large, m_num(wide, turns[j].part[i]), part[i]);
 	}
 	*y = m_mul(wide, kb_op1(m->b, OP_CAST, TGC_F64, x), scale);
 }
@@ -73,7 +81,7 @@ static struct turn reduce_f32(const struct math *m, int x)
 	int sum = m_add(&wide, m_sub(&wide, a, na), m_sub(&wide, b, nb));
 	int ns = m_op1(&wide, OP_ROUND, sum);
 	int rest = m_fma(&wide, y, part[2], m_sub(&wide, sum, ns));
-	int n = m_add(&wide, m_add(&wide, na, nb), ns);
+	int n = m_add(&wide, m_add(&wide, mod_4(&wide, na), nb), ns);
 	int r = kb_op1(m->b, OP_CAST, TGC_F32, m_mul(&wide, rest, m_num(&wide, M_PI_2)));
 	return (struct turn){r, quarter_of(&wide, n)};
 }
