@@ -462,6 +462,7 @@ void prog_rewrite(struct prog *p, prog_visit *visit, void *user);
 void prog_compact(struct prog *p);
 void pass_argmax(struct prog *p); // argmax as max, compare, iota, min
 void pass_widen(struct prog *p);  // 16-bit chains in f32, one rounding at their end
+void pass_permute(struct prog *p); // a permuted contraction is a contraction
 void pass_fma(struct prog *p);    // mul + add as fma where the product has one use; after widening
 
 // ---- linear.c: graph to program, with its key -----------------------------------------------------------------
@@ -571,6 +572,8 @@ struct plan *plan_parse(struct tgc_context *c, const char *text, char **error);
 // memory.c: liveness, offsets, peak, lower bound; needs steps, groups and buffers only. Kernel arguments need not
 // be known. false: out of memory.
 bool plan_place(struct plan *p);
+void layout_weights(struct prog *p); // layout.c: copies of convolution kernels in another order
+bool layout_activations(struct plan *p, struct arena *scratch); // strides; false: out of memory
 bool plan_order(struct plan *p, struct arena *scratch); // order.c: outputs to buffers, in place or copied; steps
 int plan_buf(struct plan *p, int cls, int index, int node); // a new buffer shaped like the pnode, row-major
 struct plan *plan_new(const struct host_alloc *h); // empty; NULL: out of memory

@@ -212,10 +212,12 @@ static bool build(struct plan *p, const struct linear *l, const struct target *t
 		return false;
 	pass_argmax(&p->prog);
 	pass_widen(&p->prog);
+	pass_permute(&p->prog);
 	pass_fma(&p->prog);
 	prog_compact(&p->prog);
+	layout_weights(&p->prog);
 	return !p->arena.failed && start(&g, p, t, scratch) && group_build(&g) && group_store(&g) &&
-	       fill(&g, scratch) && plan_order(p, scratch) && plan_place(p) && !p->arena.failed;
+	       fill(&g, scratch) && plan_order(p, scratch) && layout_activations(p, scratch) && plan_place(p) && !p->arena.failed;
 }
 
 struct plan *schedule_build(struct tgc_context *c, const struct linear *l, const struct target *t)

@@ -94,6 +94,14 @@ static const struct pass_row {
     {"argmax twice", pass_argmax, 0, OP_ARGMAX, -1, OP_RMIN, -1, 2,
      "program { leaf 0 data f32 12\n %0 = data f32[12] @0\n %1 = argmax i64[1] %0 {1}\n %2 = neg f32[12] %0\n"
      "%3 = argmax i64[1] %2 {1}\n %4 = add i64[1] %1 %3\n out %4\n}"},
+    {"a permuted contraction", pass_permute, 0, OP_PERMUTE, -1, OP_CONTRACT, -1, 1,
+     "program { leaf 0 data f32 12\n leaf 1 data f32 12\n %0 = data f32[3,4] @0\n %1 = data f32[4,3] @1\n"
+     "%2 = contract f32[3,3] %0 %1 {1,0,-1,0,1,0,1,1,2,-1,1,1,1,0,1,1,3,1,0,-1,1,0,1,1}\n"
+     "%3 = permute f32[3,3] %2 {1,0}\n out %3\n}"},
+    {"a permuted contraction with two users stays", pass_permute, 0, OP_ARGMAX, -1, OP_PERMUTE, -1, 1,
+     "program { leaf 0 data f32 12\n leaf 1 data f32 12\n %0 = data f32[3,4] @0\n %1 = data f32[4,3] @1\n"
+     "%2 = contract f32[3,3] %0 %1 {1,0,-1,0,1,0,1,1,2,-1,1,1,1,0,1,1,3,1,0,-1,1,0,1,1}\n"
+     "%3 = permute f32[3,3] %2 {1,0}\n %4 = add f32[3,3] %2 %3\n out %4\n}"},
     {"a chain is rounded once", pass_widen, 2e-3, OP_MUL, TGC_F16, OP_CAST, TGC_F16, 1,
      "program { leaf 0 data f16 12\n leaf 1 data f16 12\n %0 = data f16[12] @0\n %1 = data f16[12] @1\n"
      "%2 = mul f16[12] %0 %1\n %3 = tanh f16[12] %2\n %4 = add f16[12] %3 %0\n out %4\n}"},
