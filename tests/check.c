@@ -148,6 +148,92 @@ void check_sketch(const struct sketch *s, tgc_context *ctx, struct tally *t, boo
 	tgc_clear_error(ctx);
 }
 
+// What the interpreter says about a linearised program; leaves are read from their host memory.
+struct reference {
+	struct arena arena;
+	struct linear l;
+	struct interp_value *values;
+	const void **leaf_data;
+	int64_t *scalars;
+	int32_t flag;
+};
+
+static bool reference_leaves(struct reference *r)
+{
+	int n = r->l.prog.nleaves;
+
+	r->leaf_data = calloc((size_t)n + 1, sizeof *r->leaf_data);
+	r->scalars = calloc((size_t)n + 1, sizeof *r->scalars);
+	for (int i = 0; i < n; i++) {
+		struct node *node = r->l.leaf_nodes[i];
+		const struct buffer *buf = node->buf;
+
+		r->leaf_data[i] = &r->scalars[i];
+		if (r->l.prog.leaves[i].cls == LEAF_SCALAR) {
+			if (interp_is_float((tgc_type)node->type))
+				interp_store_f((tgc_type)node->type, &r->scalars[i], 0, r->l.leaf_values[i].f);
+			else
+				interp_store_i((tgc_type)node->type, &r->scalars[i], 0, r->l.leaf_values[i].i);
+			continue;
+		}
+		if (!buf && node->op == OP_VARIABLE)
+			buf = node_variable(node)->buf;
+		if (!buf)
+			return false;
+		r->leaf_data[i] = buf->data;
+	}
+	return true;
+}
+
+static bool reference_run(struct reference *r, tgc_context *ctx, int n, tgc_tensor *const *tensors)
+{
+	struct node *outs[16];
+
+	assert(n <= TG_COUNT(outs));
+	memset(r, 0, sizeof *r);
+	arena_init(&r->arena, &ctx->host);
+	for (int i = 0; i < n; i++)
+		outs[i] = tensors[i]->node;
+	if (!linear_build(ctx, &r->l, &r->arena, n, outs, NULL, 0, NULL) || !reference_leaves(r))
+		return false;
+	r->values = calloc((size_t)r->l.prog.n + 1, sizeof *r->values);
+	return interp_run(ctx, &r->l.prog, r->leaf_data, r->values, &r->flag) == TGC_OK;
+}
+
+static void reference_free(struct reference *r)
+{
+	if (r->values)
+		interp_values_free(&r->l.prog, r->values);
+	free(r->values);
+	free(r->leaf_data);
+	free(r->scalars);
+	arena_free(&r->arena);
+}
+
+void check_tensors(tgc_context *ctx, int n, tgc_tensor *const *tensors, struct tally *t)
+{
+	struct reference r;
+
+	if (tgc_flush(ctx) || !reference_run(&r, ctx, n, tensors)) {
+		tally_status(t, ctx, "reference", 0);
+		return;
+	}
+	if (tgc_realize_n(n, tensors) && r.flag < 0)
+		tally_status(t, ctx, "realize", 0);
+	for (int i = 0; i < n && !t->failed && r.flag < 0; i++) {
+		const struct interp_value *want = &r.values[r.l.prog.outs[i].node];
+		size_t bytes = (size_t)want->elems * tgc_type_bytes(want->type);
+		void *got = calloc(bytes + 8, 1);
+
+		if (tgc_read(tensors[i], got, bytes))
+			tally_status(t, ctx, "read", i);
+		else
+			tally_compare(t, want, got, false);
+		free(got);
+	}
+	reference_free(&r);
+}
+
 void assert_sketch(const struct sketch *s, const struct tally *t, const char *where)
 {
 	if (!t->failed)

@@ -25,6 +25,9 @@ tgc_context *check_context(const char *device, int threads); // NULL if the devi
 
 // Builds, runs and compares every output of s in ctx. Counts into t; a status is a failure too.
 void check_sketch(const struct sketch *s, tgc_context *ctx, struct tally *t, bool by_class);
+// Runs tensors of ctx and compares them with the interpreter on their linearised program: for graphs that no
+// sketch describes, such as gradients.
+void check_tensors(tgc_context *ctx, int n, tgc_tensor *const *tensors, struct tally *t);
 // Fails the running test if t failed, printing s as code.
 void assert_sketch(const struct sketch *s, const struct tally *t, const char *where);
 

@@ -11,6 +11,10 @@ struct judge { // what a graph must satisfy
 	const struct fuzz_options *opt;
 	tgc_context *one, *many;
 	bool by_class;
+	bool again; // build it twice
+	bool grad;  // and its gradients
+	int64_t gradients;
+	struct tally grad_tally;
 };
 
 static void *read_raw(tgc_context *ctx, const struct sketch *s, int out)
@@ -50,9 +54,70 @@ static void compare_threads(struct judge *j, const struct sketch *s, struct tall
 	}
 }
 
+// Gradients of the sum of all float outputs with respect to all float leaves. Graphs without one pass.
+static void check_gradients(struct judge *j, const struct sketch *s, struct tally *t)
+{
+	tgc_tensor *built[SK_NODES], *wrt[8], *grads[8], *loss = NULL;
+	tgc_type type = TGC_BOOL;
+	int n = 0;
+
+	tgc_scope_begin(j->one);
+	sk_build(s, j->one, built);
+	for (int i = 0; i < s->nouts; i++) {
+		const struct snode *out = &s->nodes[s->outs[i]];
+		tgc_tensor *sum;
+
+		if (!interp_is_float(out->type) || (loss && out->type != type))
+			continue;
+		type = out->type;
+		sum = tgc_sum(built[s->outs[i]], TGC_ALL_AXES, false);
+		loss = loss ? tgc_add(loss, sum) : sum;
+	}
+	for (int i = 0; i < s->n && n < TG_COUNT(wrt); i++)
+		if (s->nodes[i].op == OP_DATA && s->nodes[i].leaf != SK_LATE &&
+		    interp_is_float(s->nodes[i].type))
+			wrt[n++] = built[i];
+	if (loss && n > 0 && !tgc_grad(loss, n, wrt, grads)) {
+		j->gradients++;
+		check_tensors(j->one, n, grads, t);
+		if (t->failed)
+			memmove(t->message + 10, t->message, sizeof t->message - 11);
+		if (t->failed)
+			memcpy(t->message, "gradient: ", 10);
+	}
+	for (int i = 0; i < s->n; i++)
+		if (tgc_is_variable(built[i]))
+			tgc_release(built[i]);
+	tgc_scope_end(j->one);
+	tgc_clear_error(j->one);
+}
+
+// Built again, a graph finds its plan.
+static void check_again(struct judge *j, const struct sketch *s, struct tally *t)
+{
+	uint64_t before = tgc_get_stats(j->one).plans_built;
+	struct tally again = {0};
+
+	check_sketch(s, j->one, &again, j->by_class);
+	if (again.failed)
+		*t = again;
+	if (!t->failed && tgc_get_stats(j->one).plans_built != before) {
+		t->failed = true;
+		snprintf(t->message, sizeof t->message, "the same graph built again got another plan");
+	}
+}
+
 static void judge_graph(struct judge *j, const struct sketch *s, struct tally *t)
 {
 	check_sketch(s, j->one, t, j->by_class);
+	if (!t->failed && j->again)
+		check_again(j, s, t);
+	if (!t->failed && j->grad && !j->by_class)
+		check_gradients(j, s, &j->grad_tally);
+	if (j->grad_tally.failed) {
+		*t = j->grad_tally;
+		j->grad_tally = (struct tally){0};
+	}
 	if (j->many && !t->failed)
 		compare_threads(j, s, t);
 }
@@ -128,6 +193,8 @@ static bool run_one(struct judge *j, int64_t index, struct coverage *c)
 		sk_print(&s, stdout);
 		fflush(stdout);
 	}
+	j->again = index % 4 == 0;
+	j->grad = index % 4 == 1;
 	judge_graph(j, &s, &t);
 	count_nodes(c, &s, j->by_class);
 	c->tally.compared += t.compared;
@@ -201,6 +268,9 @@ int main(int argc, char **argv)
 			break;
 	}
 	print_coverage(&cover);
+	printf("%lld gradients, %lld elements compared, %.3f %% unsure\n", (long long)j.gradients,
+	       (long long)j.grad_tally.compared,
+	       100.0 * (double)j.grad_tally.unsure / ((double)j.grad_tally.compared + 1));
 	printf("%d failures\n", failures);
 	tgc_context_free(&j.one);
 	tgc_context_free(&j.many);

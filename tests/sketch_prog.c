@@ -167,6 +167,21 @@ static int place(const char *begin, const char *end, char c)
 	return -1;
 }
 
+// Axes that neither the other operand nor the result has are summed first.
+static int emit_lone_sums(struct oracle *o, const struct snode *n, int k, const char *begin, const char *end)
+{
+	int x = o->at[n->src[k]], rank = (int)(end - begin);
+	int64_t dims[TGC_MAX_RANK], mask = 0;
+
+	for (int a = 0; a < rank; a++) {
+		bool lone = strchr(n->spec, begin[a]) == strrchr(n->spec, begin[a]);
+
+		dims[a] = lone ? 1 : o->prog.nodes[x].dims[a].n;
+		mask |= (int64_t)lone << a;
+	}
+	return mask ? emit(o, OP_SUM, n->type, rank, dims, 1, &x, 1, &mask) : x;
+}
+
 static int emit_einsum(struct oracle *o, const struct snode *n)
 {
 	const char *x = n->spec, *comma = strchr(x, ','), *arrow = strchr(x, '-'), *end = x + strlen(x);
@@ -183,7 +198,8 @@ static int emit_einsum(struct oracle *o, const struct snode *n)
 		if (a >= 0 || b >= 0)
 			ax[naxes++] = axis(role, a, b, out);
 	}
-	return emit_contract(o, n, o->at[n->src[0]], o->at[n->src[1]], naxes, ax, n->rank, n->dims);
+	return emit_contract(o, n, emit_lone_sums(o, n, 0, x, comma), emit_lone_sums(o, n, 1, comma + 1, arrow),
+	                     naxes, ax, n->rank, n->dims);
 }
 
 static int emit_conv(struct oracle *o, const struct sketch *s, const struct snode *n)
@@ -268,13 +284,28 @@ static int emit_node(struct oracle *o, const struct sketch *s, const struct snod
 	}
 }
 
+// What the outputs need; everything if there are none.
+static void mark_live(const struct sketch *s, bool *live)
+{
+	for (int i = 0; i < s->n; i++)
+		live[i] = s->nouts == 0;
+	for (int i = 0; i < s->nouts; i++)
+		live[s->outs[i]] = true;
+	for (int i = s->n - 1; i >= 0; i--)
+		for (int k = 0; live[i] && k < s->nodes[i].nsrc; k++)
+			live[s->nodes[i].src[k]] = true;
+}
+
 bool oracle_run(struct oracle *o, const struct sketch *s)
 {
+	bool live[SK_NODES];
+
+	mark_live(s, live);
 	*o = (struct oracle){.flag = -1};
 	o->prog.nodes = calloc(PROG_CAP, sizeof *o->prog.nodes);
 	o->leaf_data = calloc(SK_NODES, sizeof *o->leaf_data);
 	for (int i = 0; i < s->n; i++)
-		o->at[i] = emit_node(o, s, &s->nodes[i]);
+		o->at[i] = live[i] ? emit_node(o, s, &s->nodes[i]) : -1;
 	o->values = calloc((size_t)o->prog.n + 1, sizeof *o->values);
 	return interp_run(NULL, &o->prog, o->leaf_data, o->values, &o->flag) == TGC_OK;
 }
