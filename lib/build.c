@@ -375,7 +375,7 @@ struct node *build_broadcast(struct tgc_context *c, struct node *x, int rank, co
 	struct dim r[TGC_MAX_RANK];
 	if (!x)
 		return NULL;
-	if (x->rank == rank && memcmp(x->dims, d, sizeof *d * (size_t)rank) == 0)
+	if (x->rank == rank && (x->dims == d || memcmp(x->dims, d, sizeof *d * (size_t)rank) == 0))
 		return node_ref(x);
 	for (int i = 0, lead = rank - x->rank; i < rank; i++)
 		r[i] = i < lead ? (struct dim){1, 0} : x->dims[i - lead];

@@ -208,7 +208,7 @@ void tgc_print_error(const tgc_context *ctx)
 
 tgc_status tgc_fail(tgc_context *ctx, tgc_status status, const char *operation, const char *message)
 {
-	if (!ctx)
+	if (!context_usable(ctx))
 		return status;
 	ENTER(ctx);
 	context_fail(ctx, status, operation ? operation : "?", "%s", message ? message : "");
@@ -218,7 +218,7 @@ tgc_status tgc_fail(tgc_context *ctx, tgc_status status, const char *operation, 
 
 void tgc_clear_error(tgc_context *ctx)
 {
-	if (!ctx)
+	if (!context_usable(ctx))
 		return;
 	ctx->status = TGC_OK;
 	free_message(ctx);
@@ -259,7 +259,7 @@ static struct name *name_intern(struct names *s, const char *part)
 
 void tgc_name_push(tgc_context *ctx, const char *name)
 {
-	if (!ctx)
+	if (!context_usable(ctx))
 		return;
 	struct names *s = ctx->names;
 	struct name *n = s->lost ? NULL : name_intern(s, name ? name : "?");
@@ -274,7 +274,7 @@ void tgc_name_push(tgc_context *ctx, const char *name)
 
 void tgc_name_pop(tgc_context *ctx)
 {
-	if (!ctx)
+	if (!context_usable(ctx))
 		return;
 	struct names *s = ctx->names;
 	if (s->lost) {

@@ -68,9 +68,12 @@ struct door door_open(const char *op, const void *site, const char *names, int n
 
 struct door door_open_context(const char *op, const void *site, struct tgc_context *c)
 {
-	struct door d = {.c = c, .op = op, .ok = c != NULL, .status = c ? TGC_OK : TGC_ERROR_ARG};
-	if (c)
+	struct door d = {.op = op, .ok = context_usable(c), .status = c ? c->status : TGC_ERROR_ARG};
+	if (d.ok) {
+		d.c = c;
+		d.status = TGC_OK;
 		enter(c, site);
+	}
 	return d;
 }
 

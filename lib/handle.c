@@ -68,7 +68,7 @@ void *scope_item(struct tgc_context *c, size_t bytes, void (*drop)(struct tgc_co
 
 void tgc_scope_begin(tgc_context *ctx)
 {
-	if (!ctx)
+	if (!context_usable(ctx))
 		return;
 	ENTER(ctx);
 	if (ctx->scopes_lost || !scope_push(ctx)) {
@@ -80,7 +80,7 @@ void tgc_scope_begin(tgc_context *ctx)
 
 void tgc_scope_end(tgc_context *ctx)
 {
-	if (!ctx)
+	if (!context_usable(ctx))
 		return;
 	ENTER(ctx);
 	if (ctx->scopes_lost)
@@ -128,7 +128,7 @@ tgc_tensor *handle_error(struct tgc_context *c)
 {
 	// Never written: everything that changes a handle looks for its node first.
 	static const struct tgc_tensor nowhere = {.scope_name = ""};
-	return c ? &c->error : (tgc_tensor *)(uintptr_t)&nowhere;
+	return context_usable(c) ? &c->error : (tgc_tensor *)(uintptr_t)&nowhere;
 }
 
 tgc_tensor *handle_new(struct tgc_context *c, struct node *n)

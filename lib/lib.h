@@ -277,6 +277,8 @@ struct tgc_context *context_create(const tgc_context_options *options);
 void context_clear(struct tgc_context *c);
 void context_destroy(struct tgc_context *c);
 
+// False for NULL and for the stand-in of a context that found no memory: nothing may be recorded there.
+static inline bool context_usable(const struct tgc_context *c) { return c && c->table; }
 // Records the first error; formats "op: text (scope name, call site)"; returns `status`.
 tgc_status context_fail(struct tgc_context *c, tgc_status status, const char *op, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
@@ -592,6 +594,7 @@ struct source {
 	uint8_t how; // READ_*
 };
 int group_sources(const struct plan *p, int group, struct source **out); // *out: malloc'ed; -1: out of memory
+int group_walk(const struct plan *p, int group, struct source **out, int *ops, int *reductions); // and its size
 
 // group.c, group_store.c: what is computed where. Internal to scheduling; lives in a scratch arena.
 enum { AT_NONE, AT_ROW, AT_FULL }; // the index a value has in its group: kept axes of main, or all axes
@@ -631,6 +634,7 @@ struct grouping {
 };
 bool group_build(struct grouping *g);      // group.c: who computes what
 bool group_store(struct grouping *g);      // group_store.c: what is stored, by whom
+bool group_merge(struct plan *p, struct arena *scratch); // group_merge.c: siblings, segments; false: no memory
 int group_find(const struct grouping *g, int group);
 int group_open(struct grouping *g, int kind, int main, int space, int level, int sub); // -1: no memory
 bool group_before(const struct gbuild *a, const struct gbuild *b);

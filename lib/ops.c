@@ -29,11 +29,24 @@ static int tensors_of(int n, const tgc_arg *args, tgc_tensor **out)
 	return count;
 }
 
+// Mostly all shapes are one; then nothing is computed. `space` holds the shape where it is a new one.
+static bool common_shape(struct door *d, int n, struct node *const *x, int *rank, const struct dim **dims,
+                         struct dim *space)
+{
+	bool same = true;
+	for (int i = 1; same && i < n; i++)
+		same = node_same_shape(x[0], x[i]);
+	*rank = x[0]->rank;
+	*dims = same ? x[0]->dims : space;
+	return same || door_broadcast(d, n, x, rank, space);
+}
+
 // The nodes of the operands, broadcast to one shape; out[] holds references, also on failure (NULL or a node).
 static bool operands(struct door *d, int n, const tgc_arg *args, const struct node *also, struct node **out)
 {
 	struct node *shaped[4];
-	struct dim dims[TGC_MAX_RANK];
+	struct dim space[TGC_MAX_RANK];
+	const struct dim *dims;
 	union number v;
 	const struct node *first = NULL;
 	int rank, count = 0;
@@ -50,7 +63,7 @@ static bool operands(struct door *d, int n, const tgc_arg *args, const struct no
 		return door_fail(d, TGC_ERROR_TYPE, "plain numbers only: one operand must be a tensor");
 	if (also)
 		shaped[count++] = (struct node *)(uintptr_t)also;
-	if (!door_broadcast(d, count, shaped, &rank, dims))
+	if (!common_shape(d, count, shaped, &rank, &dims, space))
 		return false;
 	for (int i = 0; i < n; i++) {
 		if (args[i].kind == 0)

@@ -111,7 +111,7 @@ static tgc_tensor *random(const char *op, tgc_context *ctx, tgc_type type, tgc_s
 	struct door d = door_open_context(op, site, ctx);
 	struct dim dims[TGC_MAX_RANK];
 	struct node *r = NULL;
-	uint64_t counter = ctx ? ctx->counter : 0;
+	uint64_t counter = d.c ? d.c->counter : 0;
 	if (d.ok && door_type(&d, "type", type, 'F') && door_shape(&d, type, shape.rank, shape.dims)) {
 		for (int i = 0; i < shape.rank; i++)
 			dims[i] = (struct dim){shape.dims[i], 0};
@@ -128,8 +128,8 @@ static tgc_tensor *random(const char *op, tgc_context *ctx, tgc_type type, tgc_s
 		r = calc_done(&k, affine(&k, x, scale, shift));
 	}
 	tgc_tensor *t = door_close(&d, r);
-	if (ctx && !t->node)
-		ctx->counter = counter; // nothing was drawn
+	if (d.c && !t->node)
+		d.c->counter = counter; // nothing was drawn
 	return t;
 }
 

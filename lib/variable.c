@@ -177,7 +177,7 @@ tgc_status tgc_set(tgc_tensor *s, double value)
 
 void tgc_seed(tgc_context *ctx, uint64_t seed)
 {
-	if (!ctx)
+	if (!context_usable(ctx))
 		return;
 	struct node *old = ctx->seed_node;
 	struct node *n = scalar_node(ctx, TGC_U64, old ? old->attr[0] : 0, old ? old->attr[1] + 1 : 0,

@@ -530,6 +530,15 @@ static void bad_calls_name_both_values(void **state)
 	assert_non_null(strstr(tgc_error_message(c), "add: f32 and i32")); // the first error stays
 	assert_true(tgc_is_error(tgc_exp(NULL)) && tgc_is_error(tgc_add(1, 2)) && tgc_is_error(tgc_keep(e)));
 	assert_true(tgc_is_error(tgc_zeros(NULL, TGC_F32, TGC_SHAPE(2))));
+	struct tgc_context stand_in = {.status = TGC_ERROR_MEMORY, .name = ""};
+	tgc_name_push(&stand_in, "x");
+	tgc_scope_begin(&stand_in);
+	tgc_clear_error(&stand_in);
+	assert_true(tgc_is_error(tgc_rand(&stand_in, TGC_F32, TGC_SHAPE(2))));
+	tgc_scope_end(&stand_in);
+	tgc_name_pop(&stand_in);
+	tgc_seed(&stand_in, 1);
+	assert_int_equal(tgc_error_status(&stand_in), TGC_ERROR_MEMORY);
 	context_destroy(far);
 	context_destroy(c);
 }

@@ -99,7 +99,7 @@ TGC_API tgc_tensor *tgc_unsqueeze(tgc_tensor *x, int axis);
 TGC_API tgc_tensor *tgc_flatten(tgc_tensor *x, int first_axis);
 
 // ---- reductions: over `axes` (TGC_ALL_AXES: all); keep leaves axes of size 1 ---------------------------------
-// Types: sum of f16/bf16 accumulates in f32. Empty: sum 0, mean NaN, max and min SHAPE.
+// Types: any but bool, mean and var floats; sum of f16/bf16 accumulates in f32. Empty: sum 0, mean NaN, max and min SHAPE.
 TGC_API tgc_tensor *tgc_sum(tgc_tensor *x, tgc_axes axes, bool keep);
 TGC_API tgc_tensor *tgc_mean(tgc_tensor *x, tgc_axes axes, bool keep);
 TGC_API tgc_tensor *tgc_max(tgc_tensor *x, tgc_axes axes, bool keep);
@@ -112,7 +112,8 @@ TGC_API tgc_tensor *tgc_var(tgc_tensor *x, tgc_axes axes, int correction, bool k
 // ---- contractions -------------------------------------------------------------------------------------------
 // Matrix product of the last two axes; batch axes broadcast. x[...,M,K], w[...,K,N] -> [...,M,N].
 TGC_API tgc_tensor *tgc_matmul(tgc_tensor *x, tgc_tensor *w);
-// Einstein summation of two operands: "bij,bjk->bik". An axis in neither other operand nor result is summed.
+// Einstein summation: "bij,bjk->bik", "...ii->...i" (y NULL). An axis in neither other operand nor result is
+// summed; axes of size 1 broadcast. Without "->": the labels that appear once, in alphabetical order.
 TGC_API tgc_tensor *tgc_einsum(const char *spec, tgc_tensor *x, tgc_tensor *y);
 // Convolution, cross-correlation as in PyTorch. x[N,Ci,H,W], w[Co,Ci/groups,Kh,Kw] -> [N,Co,Ho,Wo].
 // Fields left 0: stride 1, dilation 1, groups 1, padding 0; padding is {top, bottom, left, right}.
@@ -156,11 +157,11 @@ TGC_API tgc_tensor *tgc_layer_norm(tgc_tensor *x, tgc_tensor *gamma, tgc_tensor 
 // Pooling of x[N,C,H,W] with a square window; padding counts as -inf (max).
 TGC_API tgc_tensor *tgc_max_pool2d(tgc_tensor *x, int64_t size, int64_t stride, int64_t padding);
 TGC_API tgc_tensor *tgc_avg_pool2d(tgc_tensor *x, int64_t size, int64_t stride);
-// Zeroes each element with probability p and scales the rest by 1 / (1 - p).
+// Zeroes each element with probability p in [0, 1] and scales the rest by 1 / (1 - p).
 TGC_API tgc_tensor *tgc_dropout(tgc_tensor *x, double p);
 // Scaled dot-product attention. q[...,T,D], k[...,S,D], v[...,S,E] -> [...,T,E]; causal masks s > t.
 TGC_API tgc_tensor *tgc_attention(tgc_tensor *q, tgc_tensor *k, tgc_tensor *v, bool causal);
-// i32/u8/bool [N] -> float [N, classes] of 0 and 1.
+// labels[...], integers or bool -> [..., classes] of 0 and 1; a label out of range gives zeros.
 TGC_API tgc_tensor *tgc_one_hot(tgc_tensor *labels, int64_t classes, tgc_type type);
 
 #ifdef __cplusplus
