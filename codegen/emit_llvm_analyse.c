@@ -187,6 +187,8 @@ static bool may_narrow(int op)
 	case OP_ADD:
 	case OP_SUB:
 	case OP_MUL:
+	case OP_MAX:
+	case OP_MIN:
 		return true;
 	default:
 		return false;
