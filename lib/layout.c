@@ -274,6 +274,21 @@ static bool mark_follower(struct layout *l, int group)
 	return n >= 0;
 }
 
+// Segments are walked through element by element.
+static void fix_segments(struct layout *l, int group)
+{
+	const struct plan *p = l->p;
+	struct source *s;
+	int n = group_sources(p, group, &s);
+
+	for (int i = 0; i < n; i++)
+		if (p->node_buf[s[i].node] >= 0)
+			l->fixed[p->node_buf[s[i].node]] = true;
+	for (int i = 0; i < p->groups[group].nroots; i++)
+		l->fixed[p->groups[group].root_bufs[i]] = true;
+	free(s);
+}
+
 static void find_fixed(struct layout *l, bool *merged)
 {
 	const struct plan *p = l->p;
@@ -281,6 +296,9 @@ static void find_fixed(struct layout *l, bool *merged)
 	for (int i = 0; i < p->nsteps; i++)
 		if (p->steps[i].kind == STEP_COPY)
 			l->fixed[p->steps[i].src] = l->fixed[p->steps[i].dst] = true;
+	for (int i = 0; i < p->ngroups; i++)
+		if (p->groups[i].kind == GROUP_SEGMENTED)
+			fix_segments(l, i);
 	for (int v = p->prog.n - 1; v >= 0; v--) {
 		const struct pnode *n = &p->prog.nodes[v];
 

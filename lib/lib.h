@@ -594,6 +594,7 @@ struct source {
 	uint8_t how; // READ_*
 };
 int group_sources(const struct plan *p, int group, struct source **out); // *out: malloc'ed; -1: out of memory
+bool *group_raises(const struct plan *p, struct arena *scratch); // group_raises.c: by group; NULL: out of memory
 int group_walk(const struct plan *p, int group, struct source **out, int *ops, int *reductions); // and its size
 
 // group.c, group_store.c: what is computed where. Internal to scheduling; lives in a scratch arena.
