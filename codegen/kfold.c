@@ -4,6 +4,8 @@
 // (kindex.c).
 #include "codegen.h"
 
+#include <math.h>
+
 static bool is_number(const struct kbuild *b, int v, double x)
 {
 	union number n;
@@ -134,6 +136,7 @@ static int fold_arithmetic(struct kbuild *b, int op, tgc_type type, int x, int y
 {
 	bool is_float = type_is_float(type);
 	double zero = is_float ? -0.0 : 0; // x + -0 is x for every x, x + 0 is not
+	double neutral = op == OP_MAX || op == OP_FMAX ? -(double)INFINITY : (double)INFINITY;
 	switch (op) {
 	case OP_ADD:
 		return is_number(b, y, zero) ? x : is_number(b, x, zero) ? y : K_NONE;
@@ -148,9 +151,17 @@ static int fold_arithmetic(struct kbuild *b, int op, tgc_type type, int x, int y
 	case OP_DIV:
 		return is_number(b, y, 1) ? x : K_NONE;
 	case OP_MAX:
-		return larger(b, type, x, y, x, y);
 	case OP_MIN:
-		return larger(b, type, x, y, y, x);
+		if (is_float && is_number(b, x, neutral))
+			return y;
+		if (is_float && is_number(b, y, neutral))
+			return x;
+		return op == OP_MAX ? larger(b, type, x, y, x, y) : larger(b, type, x, y, y, x);
+	case OP_FMAX: // y if unordered: only a neutral x tells y apart from nothing
+	case OP_FMIN:
+		return is_number(b, x, neutral) ? y : K_NONE;
+	case OP_MULHI:
+		return is_number(b, x, 0) ? x : is_number(b, y, 0) ? y : K_NONE;
 	default:
 		return K_NONE;
 	}

@@ -171,6 +171,23 @@ static const struct row rows[] = {
      "    %4 = mul f32 %3, f32:2.5\n"
      "    store b1 [%0] %4\n"
      "  }\n"},
+    {"neutral elements", kpass_simplify,
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    %1 = load b0 [%0]\n"
+     "    %2 = maximum f32 f32:-inf, %1\n"
+     "    %3 = minimum f32 %2, f32:inf\n"
+     "    %4 = fmax f32 f32:-inf, %3\n"
+     "    %5 = fmax f32 %4, f32:-inf\n"
+     "    %6 = fmin f32 f32:inf, %5\n"
+     "    store b1 [%0] %6\n"
+     "  }\n",
+     "phase 0\n"
+     "  for par %0 = 0 .. 64 {\n"
+     "    %1 = load b0 [%0]\n"
+     "    %2 = fmax f32 %1, f32:-inf\n"
+     "    store b1 [%0] %2\n"
+     "  }\n"},
     {"selects and bools", kpass_simplify,
      "phase 0\n"
      "  for par %0 = 0 .. 64 {\n"

@@ -3,7 +3,7 @@
 // Keeps order, so values do not change by a bit. Runs after tile, which wants to see the reductions.
 #include "codegen.h"
 
-enum { MAX_TRIP = 4, MAX_CODE = 512 };
+enum { MAX_TRIP = 4, MAX_CODE = 256, EXPANDED = 16 };
 
 static bool short_loop(const struct kernel *k, int loop, int64_t *trip)
 {
@@ -17,6 +17,13 @@ static bool replicates(int kind)
 	return kind == AXIS_UNROLL || kind == AXIS_LANE;
 }
 
+// What `expand` will make of it counts.
+static int64_t inst_size(const struct kinst *in)
+{
+	bool expands = in->op < OP_COUNT && type_is_float(in->type) && op_info[in->op].llvm_f[0] == '*';
+	return expands && in->op != OP_MAX && in->op != OP_MIN ? EXPANDED : 1;
+}
+
 // Instructions of the region once unrolled; more than MAX_CODE if a longer loop is inside.
 static int64_t code_size(const struct kernel *k, int region)
 {
@@ -26,7 +33,7 @@ static int64_t code_size(const struct kernel *k, int region)
 		const struct kinst *in = &k->insts[r->insts[i]];
 		int64_t trip = 1;
 		if (in->op != K_FOR) {
-			size++;
+			size += inst_size(in);
 			continue;
 		}
 		const struct kloop *l = &k->loops[in->aux];
