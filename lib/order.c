@@ -2,7 +2,9 @@
 // In:  a plan with groups whose roots all lie in the arena. Out: roots that are outputs lie in the output's or
 // the variable's memory, the rest of the outputs are copied; groups sorted, one step each. A variable is
 // overwritten in place when its group reads the old value at the same index only and every other reader can
-// come first; else through a temporary that is copied at the end. Not here: offsets in the arena (memory.c).
+// come first; else through a temporary that is copied at the end. Groups that may raise an error come before
+// every group that overwrites a variable, and overwrite none, so that a run can stop in time.
+// Not here: offsets in the arena (memory.c).
 #include "lib.h"
 
 #include <stdlib.h>
@@ -22,6 +24,7 @@ struct order {
 	int *nreads;
 	int32_t *root_of; // by pnode: its group, -1
 	int32_t *root_at; // by pnode: which root
+	bool *raises;     // by group
 	int32_t *writer;  // by leaf: the group that overwrites it in place, -1
 	int32_t *dropped; // by leaf: the arena buffer that its root had before
 	struct copy *early, *late;
@@ -66,6 +69,8 @@ static bool sound(const struct order *o, int group, int leaf, int value)
 	const struct group *g = &o->p->groups[group];
 	int node = p->leaves[leaf].node, how = node < 0 ? 0 : reads_leaf(o, group, node);
 
+	if (o->raises[group])
+		return false;
 	if (how == 0)
 		return true;
 	if (how != READ_EXACT || !same_dims(p, node, value))
@@ -161,13 +166,27 @@ static void edge(struct order *o, int from, int to, bool war)
 	(war ? o->war : o->raw)[to]++;
 }
 
+// What may raise an error comes before what overwrites a variable.
+static void connect_raisers(struct order *o)
+{
+	for (int i = 0; i < o->p->ngroups; i++)
+		for (int leaf = 0; leaf < o->p->prog.nleaves && o->raises[i]; leaf++)
+			if (o->writer[leaf] >= 0)
+				edge(o, i, o->writer[leaf], true);
+}
+
 static bool connect(struct order *o)
 {
 	const struct plan *p = o->p;
-	int total = 0;
+	int total = 0, raisers = 0, written = 0;
 
-	for (int i = 0; i < p->ngroups; i++)
+	for (int i = 0; i < p->ngroups; i++) {
 		total += o->nreads[i];
+		raisers += o->raises[i];
+	}
+	for (int leaf = 0; leaf < p->prog.nleaves; leaf++)
+		written += o->writer[leaf] >= 0;
+	total += raisers * written;
 	o->edges = ARENA_ARRAY(o->scratch, struct edge, total + 1);
 	if (!o->edges)
 		return false;
@@ -183,6 +202,7 @@ static bool connect(struct order *o)
 				edge(o, i, o->writer[leaf], true);
 		}
 	}
+	connect_raisers(o);
 	return true;
 }
 
@@ -388,6 +408,7 @@ static bool prepare(struct order *o)
 	o->nreads = ARENA_ARRAY(a, int, n);
 	o->root_of = ARENA_ARRAY(a, int32_t, p->prog.n);
 	o->root_at = ARENA_ARRAY(a, int32_t, p->prog.n);
+	o->raises = group_raises(p, a);
 	o->writer = ARENA_ARRAY(a, int32_t, p->prog.nleaves + 1);
 	o->dropped = ARENA_ARRAY(a, int32_t, p->prog.nleaves + 1);
 	o->early = ARENA_ARRAY(a, struct copy, 2 * p->prog.nouts + 1);
