@@ -298,5 +298,46 @@ char *emit_llvm(const struct kernel *k, const struct target *t, const char *name
 // Object code in malloc'ed memory; *asm_text, if asked for, the assembly. jit: for this host, else for t.
 char *emit_llvm_object(const struct kernel *k, const struct target *t, const char *name, void **object,
                        size_t *object_bytes, char **llvm_text, char **asm_text);
+char *emit_llvm_module(void *module, const struct target *t, void **object, size_t *object_bytes); // as it is
+
+// ---- emit_llvm_program.c: a whole program as one object, with a function that calls its kernels ------------------
+enum aot_place { AOT_INPUT, AOT_OUTPUT, AOT_WORKSPACE, AOT_CONSTANT };
+struct aot_arg {
+	uint8_t place;
+	int32_t index;        // INPUT, OUTPUT, CONSTANT
+	int64_t offset_bytes; // WORKSPACE
+};
+struct aot_param { // one entry of args[]
+	int n;             // > 1 or table: a table of so many pointers
+	bool table;
+	struct aot_arg *args;
+};
+struct aot_step {
+	int kernel; // -1: a copy of `bytes` from src to dst
+	int nparams;
+	struct aot_param *params;
+	struct aot_arg src, dst;
+	int64_t bytes;
+};
+struct aot_constant {
+	const void *data;
+	int64_t bytes;
+};
+struct aot {
+	const char *symbol;
+	const struct target *target;
+	int ninputs, noutputs;
+	struct kernel **kernels; // after the passes
+	int nkernels;
+	struct aot_step *steps;
+	int nsteps;
+	struct aot_constant *constants;
+	int nconstants;
+	int64_t scratch_offset;           // of kernels, in the workspace
+	int64_t flags_offset, nflags;     // zeroed first, looked at last
+};
+// int SYMBOL(in..., out..., void *workspace), 64-byte aligned workspace: 0, or 1 if a flag was raised. Nothing else
+// is visible in the object. Returns NULL or an error text.
+char *emit_llvm_program(const struct aot *p, void **object, size_t *object_bytes);
 
 #endif

@@ -174,3 +174,22 @@ char *emit_llvm_object(const struct kernel *k, const struct target *t, const cha
 	LLVMDisposeTargetMachine(machine);
 	return error;
 }
+
+char *emit_llvm_module(void *module, const struct target *t, void **object, size_t *object_bytes)
+{
+	LLVMTargetMachineRef machine;
+
+	*object = NULL;
+	*object_bytes = 0;
+	pthread_once(&targets_once, register_targets);
+	char *error = machine_new(t, &machine);
+	if (error)
+		return error;
+	error = generate(machine, module, object, object_bytes, NULL, NULL);
+	if (error) {
+		free(*object);
+		*object = NULL;
+	}
+	LLVMDisposeTargetMachine(machine);
+	return error;
+}

@@ -64,7 +64,8 @@ double tgc_item(tgc_tensor *t)
 	return v;
 }
 
-// ---- later ---------------------------------------------------------------------------------------------------------
+// ---- later
+// ---------------------------------------------------------------------------------------------------------
 
 static void unlink_later(struct tgc_later *l)
 {
@@ -104,7 +105,8 @@ tgc_later *tgc_item_later(tgc_tensor *t)
 	struct tgc_later *l = ok ? scope_item(d.c, sizeof *l, drop_later) : NULL;
 	if (l) {
 		struct device *dev = device_of(d.c);
-		*l = (struct tgc_later){.next = dev->later, .ctx = d.c, .node = node_ref(t->node), .value = NAN};
+		*l =
+		    (struct tgc_later){.next = dev->later, .ctx = d.c, .node = node_ref(t->node), .value = NAN};
 		dev->later = l;
 	} else if (ok) {
 		door_fail(&d, TGC_ERROR_MEMORY, "no memory");

@@ -48,6 +48,7 @@ static void close_device(struct tgc_context *c)
 	if (!d)
 		return;
 	plans_free(c);
+	arena_free(&d->requests);
 	buffer_unref(d->arena);
 	buffer_unref(d->scratch);
 	allocator_free(d->memory);
@@ -119,6 +120,7 @@ static void open_device(struct tgc_context *c, const tgc_context_options *o)
 		d->process = process_open();
 		d->pool = pool_new(threads_wanted(o));
 		d->memory = allocator_new(o->memory_limit_bytes);
+		arena_init(&d->requests, &c->host);
 	}
 	if (!d || !d->process || !d->pool || !d->memory)
 		context_fail(c, TGC_ERROR_MEMORY, "context_new", "no memory for a device");

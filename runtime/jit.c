@@ -17,7 +17,7 @@
 enum { TABLE = 1024, MAX_UNUSED = 1024 };
 
 enum state { BUILDING, READY, FAILED };
-struct entry { // of the cache; guarded by the runtime's lock, but for what its one builder writes
+struct entry {            // of the cache; guarded by the runtime's lock, but for what its one builder writes
 	struct code code; // first: jit_release finds the entry by it
 	struct entry *next;
 	uint64_t hash;
@@ -34,7 +34,10 @@ struct jit {
 	pthread_cond_t built;
 };
 
-bool jit_available(void) { return true; }
+bool jit_available(void)
+{
+	return true;
+}
 
 static double now_ms(void)
 {
@@ -43,7 +46,8 @@ static double now_ms(void)
 	return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
 }
 
-// ---- opening and closing; the caller holds the lock or is alone -------------------------------------------------
+// ---- opening and closing; the caller holds the lock or is alone
+// -------------------------------------------------
 
 static char *take_error(LLVMErrorRef e)
 {
@@ -102,7 +106,8 @@ void jit_close(struct runtime *r)
 	r->jit = NULL;
 }
 
-// ---- the cache; the caller holds the lock ------------------------------------------------------------------------
+// ---- the cache; the caller holds the lock
+// ------------------------------------------------------------------------
 
 static struct entry *find(struct jit *j, uint64_t hash, const char *text)
 {
@@ -156,7 +161,8 @@ void jit_release(struct runtime *r, const struct code *code)
 	pthread_mutex_unlock(&r->lock);
 }
 
-// ---- compiling ----------------------------------------------------------------------------------------------------
+// ---- compiling
+// ----------------------------------------------------------------------------------------------------
 
 struct job { // one kernel that the cache does not hold
 	const struct kernel *kernel;
@@ -213,8 +219,9 @@ static void compile(void *user, int i)
 	struct job *j = &b->jobs[i];
 	void *object = NULL;
 	double begun = now_ms();
-	j->error = emit_llvm_object(j->kernel, b->target, j->name, &object, &j->bytes, debug_on(b->c, 'l') ? &j->ir : NULL,
-	                            debug_on(b->c, 'a') ? &j->assembly : NULL);
+	j->error =
+	    emit_llvm_object(j->kernel, b->target, j->name, &object, &j->bytes,
+	                     debug_on(b->c, 'l') ? &j->ir : NULL, debug_on(b->c, 'a') ? &j->assembly : NULL);
 	pthread_mutex_lock(&b->r->lock);
 	if (!j->error)
 		j->error = link_object(b->r->jit, j, object);
@@ -225,7 +232,8 @@ static void compile(void *user, int i)
 	free(object);
 }
 
-// ---- one request ---------------------------------------------------------------------------------------------------
+// ---- one request
+// ---------------------------------------------------------------------------------------------------
 
 // Takes a reference on each kernel's entry; those that are new become jobs. The caller holds the lock.
 static bool claim(struct batch *b)
@@ -246,11 +254,13 @@ static bool claim(struct batch *b)
 		e = calloc(1, sizeof *e);
 		if (!e)
 			return false;
-		*e = (struct entry){.hash = hash, .text = b->texts[i], .refs = 1, .next = jit->table[hash % TABLE]};
+		*e = (struct entry){
+		    .hash = hash, .text = b->texts[i], .refs = 1, .next = jit->table[hash % TABLE]};
 		b->texts[i] = NULL;
 		b->entries[i] = jit->table[hash % TABLE] = e;
 		b->jobs[b->njobs] = (struct job){.kernel = b->kernels[i], .entry = e};
-		snprintf(b->jobs[b->njobs++].name, sizeof b->jobs->name, "k%llu", (unsigned long long)++jit->serial);
+		snprintf(b->jobs[b->njobs++].name, sizeof b->jobs->name, "k%llu",
+		         (unsigned long long)++jit->serial);
 	}
 	return true;
 }
@@ -282,19 +292,20 @@ static void report(struct batch *b, tgc_status s)
 		if (j->error)
 			context_fail(c, TGC_ERROR_COMPILE, "compile", "%s: %s", j->name, j->error);
 		else if (!s)
-			context_log(c, 't', "%s compiled in %.1f ms, %zu bytes", j->name, j->entry->code.compile_ms,
-			            j->bytes);
+			context_log(c, 't', "%s compiled in %.1f ms, %zu bytes", j->name,
+			            j->entry->code.compile_ms, j->bytes);
 		c->stats.kernels_compiled += !j->error;
 		free(j->ir);
 		free(j->assembly);
 		free(j->error);
 	}
 	if (s)
-		context_fail(c, s, "compile", s == TGC_ERROR_MEMORY ? "out of memory" : "another context's kernel failed");
+		context_fail(c, s, "compile",
+		             s == TGC_ERROR_MEMORY ? "out of memory" : "another context's kernel failed");
 }
 
-tgc_status jit_compile(struct tgc_context *c, struct runtime *r, int threads, int n, struct kernel *const *kernels,
-                       const struct target *t, const struct code **codes)
+tgc_status jit_compile(struct tgc_context *c, struct runtime *r, int threads, int n,
+                       struct kernel *const *kernels, const struct target *t, const struct code **codes)
 {
 	struct batch b = {.c = c, .r = r, .target = t, .kernels = kernels, .n = n};
 	tgc_status s = TGC_ERROR_MEMORY;

@@ -8,18 +8,8 @@
 
 enum { LONG_NS = 4000 }; // work on one thread that is worth waking others
 
-struct job { // one kernel step
-	const struct plan *plan;
-	const struct target *target;
-	int group;
-	bool print;
-	struct kernel *kernel;
-	struct step_run run; // arrays malloc'ed
-	char *lowered;       // its text before the passes, for printing
-	char *error;
-};
-
-// ---- lowering -------------------------------------------------------------------------------------------------
+// ---- lowering
+// -------------------------------------------------------------------------------------------------
 
 static char *copied(const char *s)
 {
@@ -45,7 +35,8 @@ static bool bind(struct step_run *r, const struct kernel *k)
 	for (int i = 0; i < n; i++) {
 		r->segmented[i] = k->bufs[i].segmented;
 		for (int s = 0; s < segs; s++)
-			r->bufs[i * segs + s] = k->bufs[i].segmented ? k->bufs[i].seg_nodes[s] : k->bufs[i].node;
+			r->bufs[i * segs + s] =
+			    k->bufs[i].segmented ? k->bufs[i].seg_nodes[s] : k->bufs[i].node;
 	}
 	for (int i = 0; i < k->nscalars; i++)
 		r->scalars[i] = k->scalar_leaf[i];
@@ -54,7 +45,7 @@ static bool bind(struct step_run *r, const struct kernel *k)
 
 static void lower(void *user, int i)
 {
-	struct job *j = (struct job *)user + i;
+	struct lowered *j = (struct lowered *)user + i;
 	j->kernel = lower_group(j->plan, j->group, j->target, &j->error);
 	if (!j->kernel)
 		return;
@@ -65,7 +56,7 @@ static void lower(void *user, int i)
 	if (j->print) {
 		struct text t = {0};
 		kernel_print(j->kernel, &t);
-		j->lowered = text_take(&t);
+		j->text = text_take(&t);
 	}
 #ifdef NDEBUG
 	j->error = kernel_run_passes(j->kernel, j->target, false);
@@ -74,17 +65,17 @@ static void lower(void *user, int i)
 #endif
 }
 
-static void free_jobs(struct job *jobs, int n)
+void lowered_free(struct lowered *x, int n)
 {
 	for (int i = 0; i < n; i++) {
-		kernel_free(jobs[i].kernel);
-		free(jobs[i].run.segmented);
-		free(jobs[i].run.bufs);
-		free(jobs[i].run.scalars);
-		free(jobs[i].lowered);
-		free(jobs[i].error);
+		kernel_free(x[i].kernel);
+		free(x[i].run.segmented);
+		free(x[i].run.bufs);
+		free(x[i].run.scalars);
+		free(x[i].text);
+		free(x[i].error);
 	}
-	free(jobs);
+	free(x);
 }
 
 static int count_kernels(const struct plan *p)
@@ -95,58 +86,44 @@ static int count_kernels(const struct plan *p)
 	return n;
 }
 
-// One job a kernel step, in their order. NULL: the error is recorded.
-static struct job *lower_all(struct tgc_context *c, const struct plan *p, const struct target *t, bool print)
+static struct lowered *jobs_new(const struct plan *p, const struct target *t, bool print, int n)
 {
-	int n = count_kernels(p), k = 0;
-	struct job *jobs = calloc((size_t)n + 1, sizeof *jobs);
-	if (!jobs) {
-		context_fail(c, TGC_ERROR_MEMORY, "realize", "no memory for %d kernels", n);
-		return NULL;
-	}
-	for (int i = 0; i < p->nsteps; i++)
+	struct lowered *x = calloc((size_t)n + 1, sizeof *x);
+	int k = 0;
+	for (int i = 0; i < p->nsteps && x; i++)
 		if (p->steps[i].kind == STEP_KERNEL)
-			jobs[k++] = (struct job){.plan = p, .target = t, .group = p->steps[i].group, .print = print};
-	parallel_run(n, pool_threads(device_of(c)->pool), lower, jobs);
-	for (int i = 0; i < n; i++) {
-		if (jobs[i].kernel && !jobs[i].error)
+			x[k++] = (struct lowered){
+			    .plan = p, .target = t, .group = p->steps[i].group, .print = print};
+	return x;
+}
+
+struct lowered *lowered_new(struct tgc_context *c, const struct plan *p, const struct target *t, bool print,
+                            int *n)
+{
+	*n = count_kernels(p);
+	struct lowered *x = jobs_new(p, t, print, *n);
+	if (!x) {
+		context_fail(c, TGC_ERROR_MEMORY, "realize", "no memory for %d kernels", *n);
+		return NULL;
+	}
+	parallel_run(*n, pool_threads(device_of(c)->pool), lower, x);
+	for (int i = 0; i < *n; i++) {
+		if (x[i].kernel && !x[i].error)
 			continue;
-		const char *why = jobs[i].error ? jobs[i].error : "out of memory";
+		const char *why = x[i].error ? x[i].error : "out of memory";
 		context_fail(c, strstr(why, "out of memory") ? TGC_ERROR_MEMORY : TGC_ERROR_INTERNAL, "lower",
-		             "group %d: %s", jobs[i].group, why);
-		free_jobs(jobs, n);
+		             "group %d: %s", x[i].group, why);
+		lowered_free(x, *n);
 		return NULL;
 	}
-	return jobs;
+	return x;
 }
 
-struct kernel **plan_entry_kernels(struct tgc_context *c, const struct plan_entry *e, const struct target *t)
-{
-	int n = count_kernels(e->plan);
-	struct kernel **kernels = calloc((size_t)n + 1, sizeof(struct kernel *));
-	struct job *jobs = kernels ? lower_all(c, e->plan, t, false) : NULL;
-	if (!jobs) {
-		free(kernels);
-		return NULL;
-	}
-	for (int i = 0; i < n; i++) {
-		kernels[i] = jobs[i].kernel;
-		jobs[i].kernel = NULL;
-	}
-	free_jobs(jobs, n);
-	return kernels;
-}
+// ---- binding
+// ------------------------------------------------------------------------------------------------------
 
-void plan_entry_free_kernels(const struct plan_entry *e, struct kernel **kernels)
-{
-	for (int i = 0; kernels && i < count_kernels(e->plan); i++)
-		kernel_free(kernels[i]);
-	free(kernels);
-}
-
-// ---- binding ------------------------------------------------------------------------------------------------------
-
-static bool is_long(const struct plan *p, const struct step_run *r, const struct kernel *k, const struct target *t)
+static bool is_long(const struct plan *p, const struct step_run *r, const struct kernel *k,
+                    const struct target *t)
 {
 	double bytes = 0;
 	for (int i = 0; i < r->nargs; i++)
@@ -165,7 +142,7 @@ static bool stores_variable(const struct plan *p, const struct step_run *r, cons
 }
 
 // Moves a job's findings into the entry and into the plan's text.
-static void take_step(struct plan_entry *e, int i, int kernel, struct job *j, const struct target *t)
+static void take_step(struct plan_entry *e, int i, int kernel, struct lowered *j, const struct target *t)
 {
 	struct step_run *r = &e->steps[i];
 	struct pstep *step = &e->plan->steps[i];
@@ -186,7 +163,7 @@ static void take_step(struct plan_entry *e, int i, int kernel, struct job *j, co
 	step->scalars = r->scalars;
 }
 
-static bool take_steps(struct plan_entry *e, struct job *jobs, const struct target *t)
+static bool take_steps(struct plan_entry *e, struct lowered *jobs, const struct target *t)
 {
 	struct plan *p = e->plan;
 	int kernels = 0, widest = 1;
@@ -210,22 +187,23 @@ static bool take_steps(struct plan_entry *e, struct job *jobs, const struct targ
 	return !e->arena.failed;
 }
 
-// ---- compiling ------------------------------------------------------------------------------------------------------
+// ---- compiling
+// ------------------------------------------------------------------------------------------------------
 
-static void print_kernels(struct tgc_context *c, const struct job *jobs, int n)
+static void print_kernels(struct tgc_context *c, const struct lowered *jobs, int n)
 {
 	for (int i = 0; i < n; i++) {
 		struct text t = {0};
 		kernel_print(jobs[i].kernel, &t);
 		char *text = text_take(&t);
-		debug_text(c, 'f', jobs[i].lowered);
+		debug_text(c, 'f', jobs[i].text);
 		if (debug_on(c, 'k'))
 			debug_text(c, 'k', text);
 		free(text);
 	}
 }
 
-static bool compile(struct tgc_context *c, struct plan_entry *e, const struct job *jobs, int n)
+static bool compile(struct tgc_context *c, struct plan_entry *e, const struct lowered *jobs, int n)
 {
 	struct device *d = device_of(c);
 	const struct code **codes = calloc((size_t)n + 1, sizeof *codes);
@@ -251,10 +229,9 @@ struct plan_entry *plan_entry_new(struct tgc_context *c, struct plan *p)
 {
 	struct device *d = device_of(c);
 	struct plan_entry *e = calloc(1, sizeof *e);
-	int n = count_kernels(p);
-	bool print = debug_on(c, 'f') || debug_on(c, 'k');
-	struct job *jobs = e ? lower_all(c, p, d->target, print) : NULL;
-	bool ok = false;
+	int n = 0;
+	bool print = debug_on(c, 'f') || debug_on(c, 'k'), ok = false;
+	struct lowered *jobs = e ? lowered_new(c, p, d->target, print, &n) : NULL;
 	if (e) {
 		arena_init(&e->arena, &c->host);
 		e->refs = 1;
@@ -267,7 +244,7 @@ struct plan_entry *plan_entry_new(struct tgc_context *c, struct plan *p)
 		if (print)
 			print_kernels(c, jobs, n);
 		ok = take_steps(e, jobs, d->target) && compile(c, e, jobs, n);
-		free_jobs(jobs, n);
+		lowered_free(jobs, n);
 	}
 	if (ok)
 		return e;

@@ -1,8 +1,8 @@
 // Plans found by structure. A literal that is seen with a third value at one place of an otherwise equal
 // program becomes a late scalar, so that a changing rate never recompiles.
 // In:  a linearised program. Out: a plan ready to run: found, or scheduled and made ready.
-// Not here: making it ready (plan_entry.c), running it (exec.c), scheduling (lib/). The least recently used plans
-// are dropped when there are many.
+// Not here: making it ready (plan_entry.c), running it (exec.c), scheduling (lib/). The least recently used
+// plans are dropped when there are many.
 #include "runtime.h"
 
 #include <stdlib.h>
@@ -14,10 +14,10 @@ struct skeleton { // programs that differ in literals only
 	uint64_t hash;
 	uint32_t *key;
 	size_t key_words;
-	int nconsts;        // before promotion
-	uint8_t *promoted;  // [nconsts]
+	int nconsts;       // before promotion
+	uint8_t *promoted; // [nconsts]
 	int npromoted;
-	uint8_t *nvalues;      // [nconsts]: how many values each was seen with, at most MAX_VALUES
+	uint8_t *nvalues;     // [nconsts]: how many values each was seen with, at most MAX_VALUES
 	union number *values; // [nconsts * MAX_VALUES]
 	struct plan_entry *plans;
 };
@@ -27,7 +27,10 @@ struct plans {
 	uint64_t tick;
 };
 
-static struct skeleton **bucket(struct plans *t, uint64_t hash) { return &t->table[hash % TABLE]; }
+static struct skeleton **bucket(struct plans *t, uint64_t hash)
+{
+	return &t->table[hash % TABLE];
+}
 
 static struct skeleton *find(struct plans *t, const struct linear *l)
 {
@@ -79,7 +82,8 @@ static void drop_plans(struct plans *t, struct skeleton *s)
 	}
 }
 
-// ---- literals -----------------------------------------------------------------------------------------------------
+// ---- literals
+// -----------------------------------------------------------------------------------------------------
 
 // Whether the value is one too many for the place.
 static bool is_new_value(struct skeleton *s, int place, union number v)
@@ -102,8 +106,10 @@ static void watch(struct tgc_context *c, struct plans *t, struct skeleton *s, co
 		if (!s->promoted[i] && is_new_value(s, i, l->consts[i])) {
 			s->promoted[i] = 1;
 			s->npromoted++;
-			context_log(c, 'p', "literal of operation %%%d (%s) seen with a third value: a late scalar from now on",
-			            l->const_nodes[i], tgc_type_name((tgc_type)l->prog.nodes[l->const_nodes[i]].type));
+			context_log(
+			    c, 'p',
+			    "literal of operation %%%d (%s) seen with a third value: a late scalar from now on",
+			    l->const_nodes[i], tgc_type_name((tgc_type)l->prog.nodes[l->const_nodes[i]].type));
 		}
 	if (s->npromoted == before)
 		return;
@@ -115,12 +121,14 @@ static struct plan_entry *match(const struct skeleton *s, const struct linear *l
 {
 	for (struct plan_entry *e = s->plans; e; e = e->next)
 		if (e->nconsts == l->nconsts &&
-		    (l->nconsts == 0 || memcmp(e->consts, l->consts, sizeof *l->consts * (size_t)l->nconsts) == 0))
+		    (l->nconsts == 0 ||
+		     memcmp(e->consts, l->consts, sizeof *l->consts * (size_t)l->nconsts) == 0))
 			return e;
 	return NULL;
 }
 
-// ---- room ---------------------------------------------------------------------------------------------------------
+// ---- room
+// ---------------------------------------------------------------------------------------------------------
 
 // Drops the plan that nobody asked for the longest, and its skeleton if that is all it had.
 static void drop_oldest(struct plans *t)
@@ -147,7 +155,8 @@ static void drop_oldest(struct plans *t)
 	}
 }
 
-// ---- the door -----------------------------------------------------------------------------------------------------
+// ---- the door
+// -----------------------------------------------------------------------------------------------------
 
 static void print(struct tgc_context *c, char letter, const struct linear *l, const struct plan *p)
 {
@@ -163,7 +172,8 @@ static void print(struct tgc_context *c, char letter, const struct linear *l, co
 	free(s);
 }
 
-static struct plan_entry *build(struct tgc_context *c, struct plans *t, struct skeleton *s, const struct linear *l)
+static struct plan_entry *build(struct tgc_context *c, struct plans *t, struct skeleton *s,
+                                const struct linear *l)
 {
 	print(c, 'g', l, NULL);
 	struct plan *p = schedule_build(c, l, device_of(c)->target);

@@ -23,7 +23,8 @@ static struct runtime *create(void)
 struct runtime *process_open(void)
 {
 	pthread_mutex_lock(&open_lock);
-	if (!shared || process_forked(shared)) // a parent's object is left alone: its locks may be taken for ever
+	if (!shared ||
+	    process_forked(shared)) // a parent's object is left alone: its locks may be taken for ever
 		shared = create();
 	if (shared)
 		shared->refs++;

@@ -147,6 +147,8 @@ static tgc_status prepare(struct request *r, struct linear *l, struct plan_entry
 		return failed(c);
 	tgc_status s = prepare_stores(r);
 	if (!s)
+		s = realize_homes(c, l);
+	if (!s)
 		s = output_memory(r, out_data);
 	*e = NULL;
 	if (!s && !device_of(c)->interp && !(*e = plans_get(c, l)))
@@ -275,6 +277,62 @@ tgc_status realize_initial(struct tgc_context *c)
 	return TGC_OK;
 }
 
+// A variable whose handle is gone, and which has no memory yet, may hang on others like it.
+struct orphans {
+	struct variable **v;
+	size_t n, cap;
+};
+
+static tgc_status push_orphans(struct tgc_context *c, struct orphans *o, const struct linear *l)
+{
+	for (int i = 0; i < l->prog.nleaves; i++) {
+		struct variable *v = l->prog.leaves[i].cls == LEAF_VARIABLE ? node_variable(l->leaf_nodes[i]) : NULL;
+		if (!v || !v->initial)
+			continue;
+		if (o->n == o->cap) {
+			size_t cap = o->cap ? 2 * o->cap : 16;
+			struct variable **wide =
+			    host_realloc(&c->host, o->v, sizeof *wide * o->cap, sizeof *wide * cap);
+			if (!wide)
+				return no_memory(c, (int)o->n);
+			o->v = wide;
+			o->cap = cap;
+		}
+		o->v[o->n++] = v;
+	}
+	return TGC_OK;
+}
+
+// Looks what the last one hangs on; if that is nothing more, stores it.
+static tgc_status settle_orphan(struct tgc_context *c, struct orphans *o)
+{
+	struct variable *v = o->v[o->n - 1];
+	size_t before = o->n;
+	struct linear l;
+	struct arena a;
+	if (!v->initial) { // listed twice
+		o->n--;
+		return TGC_OK;
+	}
+	arena_init(&a, &c->host);
+	tgc_status s = linear_build(c, &l, &a, 1, &v->initial, NULL, 0, NULL) ? push_orphans(c, o, &l) : failed(c);
+	arena_free(&a);
+	if (s || o->n > before)
+		return s;
+	o->n--;
+	return store_initial(c, v);
+}
+
+tgc_status realize_homes(struct tgc_context *c, const struct linear *l)
+{
+	struct orphans o = {0};
+	tgc_status s = push_orphans(c, &o, l);
+	while (!s && o.n)
+		s = settle_orphan(c, &o);
+	host_realloc(&c->host, o.v, sizeof *o.v * o.cap, 0);
+	return s;
+}
+
 // ---- the seam ----------------------------------------------------------------------------------------------------------
 
 static bool collect(struct request *r, int n, tgc_tensor *const *tensors)
@@ -299,13 +357,14 @@ tgc_status realize_tensors(struct tgc_context *c, int n, tgc_tensor *const *tens
 	if (s)
 		return s;
 	later_serve(c); // a variable's value from before what is stored now
-	struct request r = {.c = c};
-	arena_init(&r.arena, &c->host);
+	struct device *d = device_of(c);
+	struct request r = {.c = c, .arena = d->requests}; // its pages stay warm from step to step
 	if (!collect(&r, n, tensors))
 		s = no_memory(c, n);
 	else if (r.n)
 		s = run(&r);
-	arena_free(&r.arena);
+	arena_reset(&r.arena);
+	d->requests = r.arena;
 	if (!s)
 		later_serve(c);
 	return s;

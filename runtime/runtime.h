@@ -37,6 +37,7 @@ struct device {
 	struct plans *plans;
 	struct buffer *arena;   // of the largest plan so far
 	struct buffer *scratch; // one slice a thread
+	struct arena requests;  // host memory of the realize under way
 	struct tgc_later *later; // waits for the next realize
 };
 static inline struct device *device_of(const struct tgc_context *c) { return c->rt; }
@@ -130,9 +131,20 @@ struct plan_entry { // a plan ready to run
 struct plan_entry *plan_entry_new(struct tgc_context *c, struct plan *p);
 struct plan_entry *plan_entry_ref(struct plan_entry *e);
 void plan_entry_unref(struct plan_entry *e); // NULL allowed
-// The plan's kernels anew, after the passes, by pstep.kernel; malloc'ed. Compiled ones are not kept as kernels.
-struct kernel **plan_entry_kernels(struct tgc_context *c, const struct plan_entry *e, const struct target *t);
-void plan_entry_free_kernels(const struct plan_entry *e, struct kernel **kernels);
+// One kernel step lowered. Kernels are not kept once they are compiled; who needs one again lowers anew.
+struct lowered {
+	const struct plan *plan;
+	const struct target *target;
+	int group;
+	bool print;
+	struct kernel *kernel; // after the passes
+	struct step_run run;   // its parameters; arrays malloc'ed
+	char *text;            // before the passes, if print
+	char *error;
+};
+// By pstep.kernel; *n of them. NULL: error recorded.
+struct lowered *lowered_new(struct tgc_context *c, const struct plan *p, const struct target *t, bool print, int *n);
+void lowered_free(struct lowered *x, int n);
 
 // ---- exec.c: runs a plan ------------------------------------------------------------------------------------------
 // leaf_data by leaf (scalars: pointers to values in their own type), out_data by output (assigned ones: unused).
@@ -149,6 +161,8 @@ union number number_load(tgc_type t, const void *from);
 // ---- realize.c: the seam of floor 1 ------------------------------------------------------------------------------
 tgc_status realize_tensors(struct tgc_context *c, int n, tgc_tensor *const *tensors);
 tgc_status realize_initial(struct tgc_context *c); // pending first values of variables
+// First values of variables that l reads, released ones too. Walks the graph: marks are another's after it.
+tgc_status realize_homes(struct tgc_context *c, const struct linear *l);
 tgc_status realize_read(struct tgc_context *c, struct node *n, void *data, size_t bytes);
 struct buffer *realize_buffer(const struct node *n); // of a value that is stored; NULL: it is not
 // Memory of every leaf of l, in arena a; scalars in a block of their own; inputs (first leaves) as given.
@@ -183,11 +197,13 @@ struct tgc_program {
 	struct tgc_context *ctx;
 	struct arena arena;
 	struct linear linear;     // owns its shapes; leaf nodes referenced
+	int nheld;                // of them: promotion adds some without
 	struct plan_entry *entry; // NULL: the interpreter
 	int ninputs, nouts;       // returned ones; outputs behind them are assigned
-	int64_t *scalar_ids;      // by leaf: of the late scalar, 0 if none
-	int64_t *draws;           // by leaf: random blocks that start at this counter, 0: no counter
+	int64_t *draws; // by leaf: random blocks that are counted from this late scalar; 0: it is no counter
+	bool late;      // it has late scalars
 };
+void program_refresh(struct tgc_program *p); // late scalars as they are now
 
 // ---- interp.c: the oracle ------------------------------------------------------------------------------------------
 // Naive loops in f64 (64-bit integers for integer types), rounding to each node's type, with an error bound.

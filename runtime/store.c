@@ -2,8 +2,8 @@
 // In:  the variables. Out: leaves of their next versions, memory for homes, and copies of old values that live
 // handles still read; after the run the handles read the new versions.
 // A live handle counts as a reader if its value hangs on a variable but is not part of the run, or if it stands
-// for the variable's old value itself. Values inside the run are not kept, because training would then keep every
-// parameter: who uses one later gets an error that says so (linear.c).
+// for the variable's old value itself. Values inside the run are not kept, because training would then keep
+// every parameter: who uses one later gets an error that says so (linear.c).
 #include "runtime.h"
 
 struct readers {
@@ -18,7 +18,8 @@ struct readers {
 
 static tgc_status no_memory(struct tgc_context *c)
 {
-	return context_fail(c, TGC_ERROR_MEMORY, "realize", "no memory to look for readers of a variable's old value");
+	return context_fail(c, TGC_ERROR_MEMORY, "realize",
+	                    "no memory to look for readers of a variable's old value");
 }
 
 static void push(struct readers *w, struct node *n)
@@ -27,7 +28,8 @@ static void push(struct readers *w, struct node *n)
 		return;
 	if (w->depth == w->cap) {
 		size_t cap = w->cap ? 2 * w->cap : 64;
-		struct node **wide = host_realloc(&w->c->host, w->stack, sizeof *wide * w->cap, sizeof *wide * cap);
+		struct node **wide =
+		    host_realloc(&w->c->host, w->stack, sizeof *wide * w->cap, sizeof *wide * cap);
 		if (!wide) {
 			w->status = no_memory(w->c);
 			return;
@@ -51,7 +53,8 @@ static void keep_old(struct readers *w, const struct node *home)
 			return;
 		}
 		memcpy(s->keep->data, s->var->buf->data, (size_t)s->keep->bytes);
-		context_log(w->c, 'p', "the old value of a variable is kept for a tensor that reads it (%lld bytes)",
+		context_log(w->c, 'p',
+		            "the old value of a variable is kept for a tensor that reads it (%lld bytes)",
 		            (long long)s->keep->bytes);
 	}
 }
@@ -83,7 +86,8 @@ tgc_status store_prepare(struct tgc_context *c, int n, struct store *s, uint32_t
 			continue;
 		if (!v->buf)
 			v->buf = device_alloc(c, "realize",
-			                      node_elems(v->home) * (int64_t)tgc_type_bytes((tgc_type)v->home->type));
+			                      node_elems(v->home) *
+			                          (int64_t)tgc_type_bytes((tgc_type)v->home->type));
 		s[i].next = v->buf ? variable_next(c, v) : NULL;
 		if (!s[i].next)
 			return c->status ? c->status : TGC_ERROR_MEMORY;

@@ -4,11 +4,11 @@
 #include "runtime.h"
 
 // Host records have no feature string: code may use whatever this processor has.
-#define RECORD(NAME, FEATURES, VECTOR, REGS, PORTS, FLOPS)                                                   \
-	{                                                                                                    \
-		.name = NAME, .features = FEATURES, .vector_bytes = VECTOR, .vector_regs = REGS,             \
-		.fma_ports = PORTS, .l1_bytes = 32 << 10, .l2_bytes = 1 << 20, .l3_bytes = 32 << 20,         \
-		.bandwidth = 20, .flops = FLOPS, .launch_ns = 500                                            \
+#define RECORD(NAME, FEATURES, VECTOR, REGS, PORTS, FLOPS)                                                     \
+	{                                                                                                      \
+		.name = NAME, .features = FEATURES, .vector_bytes = VECTOR, .vector_regs = REGS,               \
+		.fma_ports = PORTS, .l1_bytes = 32 << 10, .l2_bytes = 1 << 20, .l3_bytes = 32 << 20,           \
+		.bandwidth = 20, .flops = FLOPS, .launch_ns = 500                                              \
 	}
 
 static const struct target hosts[] = {
