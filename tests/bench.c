@@ -39,7 +39,12 @@ static tgc_tensor *gelu_chain(tgc_context *ctx, tgc_tensor **in)
 static const struct workload workloads[] = {
     {"matmul_512x512x512", matmul, {{2, {512, 512}}, {2, {512, 512}}}, 2, 2.0 * 512 * 512 * 512, 0},
     {"conv3_32-32_16", conv, {{4, {64, 32, 16, 16}}, {4, {32, 32, 3, 3}}}, 2, 2.0 * 64 * 256 * 32 * 32 * 9, 0},
-    {"gelu_chain", gelu_chain, {{2, {16384, 1024}}, {1, {1024}}, {2, {16384, 1024}}}, 3, 0, 3.0 * 16384 * 1024 * 4},
+    {"gelu_chain",
+     gelu_chain,
+     {{2, {16384, 1024}}, {1, {1024}}, {2, {16384, 1024}}},
+     3,
+     0,
+     3.0 * 16384 * 1024 * 4},
 };
 
 static int ascending(const void *a, const void *b)
@@ -61,7 +66,8 @@ static int measure(tgc_context *ctx, const struct workload *w, int rounds, int t
 	for (int i = 0; i < w->inputs; i++)
 		in[i] = tgc_variable(tgc_randn(ctx, TGC_F32, w->shapes[i]));
 	size_t copy_bytes = (size_t)w->bytes / 2;
-	float *from = copy_bytes ? malloc(copy_bytes) : NULL, *to = copy_bytes ? malloc(copy_bytes) : NULL;
+	float *from = copy_bytes ? aligned_alloc(64, copy_bytes) : NULL;
+	float *to = copy_bytes ? aligned_alloc(64, copy_bytes) : NULL;
 	if (copy_bytes)
 		memset(from, 1, copy_bytes), memset(to, 1, copy_bytes);
 	for (int r = -3; r < rounds; r++) {
@@ -72,7 +78,8 @@ static int measure(tgc_context *ctx, const struct workload *w, int rounds, int t
 			return tgc_print_error(ctx), 1;
 		t = ceiling_now() - t;
 		tgc_scope_end(ctx);
-		double ceiling = w->flops > 0 ? ceiling_fma(threads) : ceiling_copy(threads, to, from, copy_bytes);
+		double ceiling =
+		    w->flops > 0 ? ceiling_fma(threads) : ceiling_copy(threads, to, from, copy_bytes);
 		double rate = 1e-9 * (w->flops > 0 ? w->flops : w->bytes) / t;
 		if (r >= 0) {
 			ms[r] = 1e3 * t;
@@ -105,7 +112,8 @@ int main(int argc, char **argv)
 	tgc_context_options o = {.struct_size = sizeof o, .threads = threads};
 	tgc_context *ctx = tgc_context_new(&o);
 	int status = 0;
-	printf("device %s, %d threads, %d interleaved rounds, medians\n", tgc_device_name(ctx), threads, rounds);
+	printf("device %s, %d threads, %d interleaved rounds, medians\n", tgc_device_name(ctx), threads,
+	       rounds);
 	for (size_t i = 0; i < sizeof workloads / sizeof *workloads && !status; i++)
 		if (!only || strstr(workloads[i].name, only))
 			status = measure(ctx, &workloads[i], rounds, threads);

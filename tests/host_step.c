@@ -17,12 +17,10 @@ static int ascending(const void *a, const void *b)
 }
 
 // One step of an MLP 784-512-10 with Adam.
-static void step(tgc_context *c, tgc_module *m, tgc_optim *o, const float *x, const int32_t *y)
+static void step(tgc_context *c, tgc_module *m, tgc_optim *o, tgc_tensor *x, tgc_tensor *y)
 {
 	tgc_scope_begin(c);
-	tgc_tensor *in = tgc_from_data(c, TGC_F32, TGC_SHAPE(128, 784), x);
-	tgc_tensor *labels = tgc_from_data(c, TGC_I32, TGC_SHAPE(128), y);
-	tgc_step(o, tgc_cross_entropy(tgc_forward(m, in), labels));
+	tgc_step(o, tgc_cross_entropy(tgc_forward(m, x), y));
 	tgc_scope_end(c);
 }
 
@@ -31,9 +29,9 @@ int main(int argc, char **argv)
 	int steps = argc > 1 ? atoi(argv[1]) : 1000;
 	steps = steps < 1 ? 1 : steps > MAX_STEPS ? MAX_STEPS : steps;
 	static double us[MAX_STEPS];
-	static float x[128 * 784];
-	static int32_t y[128];
 	tgc_context *c = tgc_context_new(NULL);
+	tgc_tensor *x = tgc_variable(tgc_randn(c, TGC_F32, TGC_SHAPE(128, 784)));
+	tgc_tensor *y = tgc_variable(tgc_zeros(c, TGC_I32, TGC_SHAPE(128)));
 	tgc_module *m = tgc_mlp(c, 3, (int64_t[]){784, 512, 10});
 	tgc_optim *o = tgc_adamw(m, .lr = 1e-3, .schedule = TGC_LINEAR, .total_steps = steps + WARM);
 	for (int i = 0; i < WARM; i++)
