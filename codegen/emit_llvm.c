@@ -64,7 +64,8 @@ static void open_serial(struct emit *e, struct eserial *s)
 	s->after = LLVMAppendBasicBlockInContext(e->c, e->fn, "after");
 	LLVMValueRef branch;
 	if (s->guarded)
-		branch = LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSLT, s->lo, s->hi, ""), s->body, s->after);
+		branch =
+		    LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSLT, s->lo, s->hi, ""), s->body, s->after);
 	else
 		branch = LLVMBuildBr(e->b, s->body);
 	LLVMPositionBuilderAtEnd(e->b, s->body);
@@ -163,7 +164,8 @@ static void spread_outer(struct emit *e, int region, int body)
 		const struct kinst *in = &k->insts[r->insts[i]];
 		for (int s = 0; s < in->nsrc && in->op < OP_COUNT; s++) {
 			int v = kernel_src(k, r->insts[i], s);
-			if (e->values[r->insts[i]].lane && e->values[v].spread && !kernel_region_within(k, k->insts[v].region, body))
+			if (e->values[r->insts[i]].lane && e->values[v].spread &&
+			    !kernel_region_within(k, k->insts[v].region, body))
 				emit_spread(e, v);
 		}
 		if (in->op == K_FOR)
@@ -198,7 +200,8 @@ static LLVMValueRef over_copies(struct emit *e, int loop, int i, struct ecombo c
 	return x ? emit_tree(e, l->combine[i], e->k->insts[l->res[i]].type, n, x) : NULL;
 }
 
-static LLVMValueRef with_init(struct emit *e, const struct kloop *l, int i, LLVMValueRef tree, const struct ecombo *c)
+static LLVMValueRef with_init(struct emit *e, const struct kloop *l, int i, LLVMValueRef tree,
+                              const struct ecombo *c)
 {
 	LLVMValueRef both[2] = {emit_fetch(e, l->init[i], c, e->values[l->res[i]].lane, false), tree};
 	return emit_op(e, l->combine[i], e->k->insts[l->res[i]].type, both);
@@ -264,7 +267,8 @@ static void emit_copied(struct emit *e, int loop)
 			struct ecombo c = {0};
 			int at = 0;
 			do
-				next[((int64_t)i * most + at++) * n + j] = emit_fetch(e, l->next[i], &c, e->values[l->res[i]].lane, false);
+				next[((int64_t)i * most + at++) * n + j] =
+				    emit_fetch(e, l->next[i], &c, e->values[l->res[i]].lane, false);
 			while (emit_next(e, e->values[l->res[i]].deps, &c));
 		}
 		emit_scope_close(e);
@@ -376,7 +380,8 @@ static void emit_elementwise(struct emit *e, int inst)
 {
 	const struct kinst *in = &e->k->insts[inst];
 	const struct evalue *v = &e->values[inst];
-	bool small = v->lane && in->op != OP_BITCAST && (v->narrow || in->type != TGC_I64) && all_narrow(e, inst);
+	bool small =
+	    v->lane && in->op != OP_BITCAST && (v->narrow || in->type != TGC_I64) && all_narrow(e, inst);
 	LLVMValueRef x[3];
 	struct ecombo c = {0};
 
@@ -400,7 +405,8 @@ static void emit_inst(struct emit *e, int inst)
 		emit_for(e, in->aux);
 	else if (in->op == K_STORE)
 		emit_store(e, inst);
-	else if (!e->values[inst].needed || in->op == K_CONST || in->op == K_INDEX || in->op == K_ARG || in->op == K_RES)
+	else if (!e->values[inst].needed || in->op == K_CONST || in->op == K_INDEX || in->op == K_ARG ||
+	         in->op == K_RES)
 		return;
 	else if (in->op == K_SCALAR)
 		emit_define(e, inst, &none, e->scalars[in->aux]);
@@ -429,7 +435,8 @@ static void emit_region(struct emit *e, int region)
 
 static void text_attribute(struct emit *e, const char *key, const char *value)
 {
-	LLVMAttributeRef a = LLVMCreateStringAttribute(e->c, key, (unsigned)strlen(key), value, (unsigned)strlen(value));
+	LLVMAttributeRef a =
+	    LLVMCreateStringAttribute(e->c, key, (unsigned)strlen(key), value, (unsigned)strlen(value));
 	LLVMAddAttributeAtIndex(e->fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, a);
 }
 
@@ -453,7 +460,8 @@ static void set_attributes(struct emit *e)
 static LLVMValueRef load_arg(struct emit *e, int i)
 {
 	LLVMValueRef at = emit_int(e, i);
-	return LLVMBuildLoad2(e->b, e->ptr, LLVMBuildGEP2(e->b, e->ptr, LLVMGetParam(e->fn, 0), &at, 1, ""), "");
+	return LLVMBuildLoad2(e->b, e->ptr, LLVMBuildGEP2(e->b, e->ptr, LLVMGetParam(e->fn, 0), &at, 1, ""),
+	                      "");
 }
 
 static void load_args(struct emit *e)
@@ -553,7 +561,8 @@ static char *broken(const struct emit *e)
 	return text;
 }
 
-char *emit_llvm(const struct kernel *k, const struct target *t, const char *name, void *llvm_context, void **module)
+char *emit_llvm(const struct kernel *k, const struct target *t, const char *name, void *llvm_context,
+                void **module)
 {
 	struct emit e = {.k = k, .t = t};
 	char *error = NULL;

@@ -221,8 +221,8 @@ static void shape_values(struct emit *e)
 		v->combos = (int)combos;
 		v->v = ARENA_ARRAY(&e->arena, LLVMValueRef, combos);
 		v->splat = ARENA_ARRAY(&e->arena, LLVMValueRef, combos);
-		v->narrow = in->type == TGC_I64 && v->lane && may_narrow(in->op) && kernel_interval(k, i, &lo, &hi) &&
-			    lo >= INT32_MIN && hi <= INT32_MAX;
+		v->narrow = in->type == TGC_I64 && v->lane && may_narrow(in->op) &&
+		            kernel_interval(k, i, &lo, &hi) && lo >= INT32_MIN && hi <= INT32_MAX;
 	}
 }
 

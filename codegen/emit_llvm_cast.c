@@ -64,7 +64,8 @@ static LLVMValueRef int_to_float(struct emit *e, tgc_type from, tgc_type to, LLV
 		LLVMValueRef low = LLVMBuildAnd(e->b, x, emit_iconst(it, 0xfff), "");
 		LLVMValueRef sticky = LLVMBuildICmp(e->b, LLVMIntNE, low, LLVMConstNull(it), "");
 		LLVMValueRef high = LLVMBuildAnd(e->b, x, emit_iconst(it, ~(int64_t)0xfff), "");
-		LLVMValueRef mark = LLVMBuildShl(e->b, LLVMBuildZExt(e->b, sticky, it, ""), emit_iconst(it, 11), "");
+		LLVMValueRef mark =
+		    LLVMBuildShl(e->b, LLVMBuildZExt(e->b, sticky, it, ""), emit_iconst(it, 11), "");
 		LLVMValueRef folded = LLVMBuildOr(e->b, high, mark, "");
 		LLVMValueRef size = LLVMBuildAdd(e->b, x, emit_iconst(it, (int64_t)1 << 52), "");
 		LLVMValueRef big = LLVMBuildICmp(e->b, LLVMIntUGE, size, emit_iconst(it, (int64_t)1 << 53), "");
@@ -77,7 +78,8 @@ static LLVMValueRef int_to_float(struct emit *e, tgc_type from, tgc_type to, LLV
 static LLVMValueRef int_to_int(struct emit *e, tgc_type from, tgc_type to, LLVMValueRef x)
 {
 	if (to == TGC_BOOL)
-		return from == TGC_BOOL ? x : LLVMBuildICmp(e->b, LLVMIntNE, x, LLVMConstNull(LLVMTypeOf(x)), "");
+		return from == TGC_BOOL ? x
+		                        : LLVMBuildICmp(e->b, LLVMIntNE, x, LLVMConstNull(LLVMTypeOf(x)), "");
 	LLVMTypeRef type = emit_like(emit_type(e, to), x);
 	size_t have = from == TGC_BOOL ? 0 : tgc_type_bytes(from), want = tgc_type_bytes(to);
 	if (have == want)

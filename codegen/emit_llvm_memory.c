@@ -115,7 +115,8 @@ static bool same_terms(const struct epointer *p, const struct eterm *t, int n)
 	return true;
 }
 
-static int find_pointer(const struct emit *e, int buf, int seg, int slot, int parent, const struct eterm *t, int n)
+static int find_pointer(const struct emit *e, int buf, int seg, int slot, int parent, const struct eterm *t,
+                        int n)
 {
 	for (int i = 0; i < e->npointers; i++) {
 		const struct epointer *p = &e->pointers[i];
@@ -203,7 +204,8 @@ static int add_level(struct emit *e, int parent, const struct eterm *t, int n, i
 }
 
 // Pointer to the part of the address that is the same for all copies.
-static LLVMValueRef base_pointer(struct emit *e, const struct address *a, int buf, int seg, const struct ecombo *c)
+static LLVMValueRef base_pointer(struct emit *e, const struct address *a, int buf, int seg,
+                                 const struct ecombo *c)
 {
 	int at = root_pointer(e, buf, seg, c), done = 0;
 	struct eterm *t = ARENA_ARRAY(&e->arena, struct eterm, a->nfixed + 1);
@@ -220,13 +222,15 @@ static LLVMValueRef base_pointer(struct emit *e, const struct address *a, int bu
 	return at < 0 || !t ? e->bufs[buf] : e->pointers[at].value;
 }
 
-static LLVMValueRef copy_pointer(struct emit *e, const struct address *a, int buf, int seg, const struct ecombo *c)
+static LLVMValueRef copy_pointer(struct emit *e, const struct address *a, int buf, int seg,
+                                 const struct ecombo *c)
 {
 	LLVMValueRef p = base_pointer(e, a, buf, seg, c);
 	int64_t imm = a->imm;
 
 	for (int i = 0; i < a->nunroll; i++)
-		p = byte_offset(e, p, scaled(e, emit_fetch(e, a->unroll[i].v, c, false, false), a->unroll[i].coef));
+		p = byte_offset(e, p,
+		                scaled(e, emit_fetch(e, a->unroll[i].v, c, false, false), a->unroll[i].coef));
 	for (int x = 0; x < EMIT_AXES; x++)
 		imm += a->axis_step[x] * c->i[x];
 	return at_offset(e, p, imm);
@@ -243,7 +247,8 @@ static bool lanes_fit_i32(const struct emit *e, const struct address *a)
 		int64_t coef = a->lane[i].coef, x, y;
 		if (!e->values[a->lane[i].v].narrow || !kernel_interval(e->k, a->lane[i].v, &vlo, &vhi) ||
 		    __builtin_mul_overflow(vlo, coef, &x) || __builtin_mul_overflow(vhi, coef, &y) ||
-		    __builtin_add_overflow(lo, x < y ? x : y, &lo) || __builtin_add_overflow(hi, x < y ? y : x, &hi))
+		    __builtin_add_overflow(lo, x < y ? x : y, &lo) ||
+		    __builtin_add_overflow(hi, x < y ? y : x, &hi))
 			return false;
 	}
 	return lo >= INT32_MIN && hi <= INT32_MAX;
@@ -315,8 +320,8 @@ static void align(struct emit *e, LLVMValueRef call, unsigned param, unsigned by
 }
 
 // The masked intrinsics lost their alignment operand in LLVM 22; args[at] is its place.
-static LLVMValueRef masked(struct emit *e, const char *name, LLVMTypeRef types[2], LLVMValueRef args[4], int n, int at,
-                           unsigned bytes)
+static LLVMValueRef masked(struct emit *e, const char *name, LLVMTypeRef types[2], LLVMValueRef args[4], int n,
+                           int at, unsigned bytes)
 {
 	unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
 	LLVMTypeRef ft = LLVMIntrinsicGetType(e->c, id, types, 2);
@@ -340,7 +345,8 @@ static LLVMValueRef reversed(struct emit *e, LLVMValueRef x)
 		return x;
 	for (int i = 0; i < n; i++)
 		mask[i] = LLVMConstInt(e->i32, (unsigned)(n - 1 - i), 0);
-	return LLVMBuildShuffleVector(e->b, x, LLVMGetPoison(LLVMTypeOf(x)), LLVMConstVector(mask, (unsigned)n), "");
+	return LLVMBuildShuffleVector(e->b, x, LLVMGetPoison(LLVMTypeOf(x)), LLVMConstVector(mask, (unsigned)n),
+	                              "");
 }
 
 enum { ZERO_BYTES = 64 * EMIT_AXES };
@@ -366,7 +372,8 @@ static LLVMValueRef load_at(struct emit *e, LLVMTypeRef t, LLVMValueRef p, unsig
 	return r;
 }
 
-static LLVMValueRef load_plain(struct emit *e, const struct access *m, LLVMValueRef p, LLVMValueRef guard, int lanes)
+static LLVMValueRef load_plain(struct emit *e, const struct access *m, LLVMValueRef p, LLVMValueRef guard,
+                               int lanes)
 {
 	if (guard)
 		p = LLVMBuildSelect(e->b, guard, p, zeros(e), "");
@@ -386,13 +393,14 @@ static LLVMValueRef load_gather(struct emit *e, const struct access *m, LLVMValu
 	LLVMTypeRef types[2] = {emit_vector_of(m->element, e->lanes), emit_vector_of(e->ptr, e->lanes)};
 	LLVMTypeRef bits = emit_vector_of(e->i1, e->lanes);
 	LLVMValueRef args[4] = {lane_pointers(e, &m->a, m->element, p, c), LLVMConstInt(e->i32, m->bytes, 0),
-				mask ? mask : LLVMConstAllOnes(bits), LLVMConstNull(types[0])};
+	                        mask ? mask : LLVMConstAllOnes(bits), LLVMConstNull(types[0])};
 	return masked(e, "llvm.masked.gather", types, args, 4, 1, m->bytes);
 }
 
 static LLVMValueRef load_lanes(struct emit *e, const struct access *m, LLVMValueRef p, const struct ecombo *c)
 {
-	bool by_lane = guard_by_lane(e, m), contiguous = !m->a.nlane && (m->a.lane_step == 1 || m->a.lane_step == -1);
+	bool by_lane = guard_by_lane(e, m),
+	     contiguous = !m->a.nlane && (m->a.lane_step == 1 || m->a.lane_step == -1);
 	LLVMValueRef guard = guard_value(e, m, c, by_lane);
 
 	if (!contiguous || (guard && !by_lane && e->lanes * (int)m->bytes > ZERO_BYTES))
@@ -453,26 +461,29 @@ static void store_if(struct emit *e, LLVMValueRef guard, LLVMValueRef x, LLVMVal
 	LLVMPositionBuilderAtEnd(e->b, done);
 }
 
-static void store_masked(struct emit *e, const struct access *m, LLVMValueRef x, LLVMValueRef p, LLVMValueRef mask)
+static void store_masked(struct emit *e, const struct access *m, LLVMValueRef x, LLVMValueRef p,
+                         LLVMValueRef mask)
 {
 	LLVMTypeRef types[2] = {LLVMTypeOf(x), e->ptr};
 	LLVMValueRef args[4] = {x, p, LLVMConstInt(e->i32, m->bytes, 0), mask};
 	masked(e, "llvm.masked.store", types, args, 4, 2, m->bytes);
 }
 
-static void store_scatter(struct emit *e, const struct access *m, LLVMValueRef x, LLVMValueRef p, LLVMValueRef mask,
-                          const struct ecombo *c)
+static void store_scatter(struct emit *e, const struct access *m, LLVMValueRef x, LLVMValueRef p,
+                          LLVMValueRef mask, const struct ecombo *c)
 {
 	LLVMTypeRef types[2] = {LLVMTypeOf(x), emit_vector_of(e->ptr, e->lanes)};
 	LLVMTypeRef bits = emit_vector_of(e->i1, e->lanes);
 	LLVMValueRef args[4] = {x, lane_pointers(e, &m->a, m->element, p, c), LLVMConstInt(e->i32, m->bytes, 0),
-				mask ? mask : LLVMConstAllOnes(bits)};
+	                        mask ? mask : LLVMConstAllOnes(bits)};
 	masked(e, "llvm.masked.scatter", types, args, 4, 2, m->bytes);
 }
 
-static void store_lanes(struct emit *e, const struct access *m, LLVMValueRef x, LLVMValueRef p, const struct ecombo *c)
+static void store_lanes(struct emit *e, const struct access *m, LLVMValueRef x, LLVMValueRef p,
+                        const struct ecombo *c)
 {
-	bool by_lane = guard_by_lane(e, m), contiguous = !m->a.nlane && (m->a.lane_step == 1 || m->a.lane_step == -1);
+	bool by_lane = guard_by_lane(e, m),
+	     contiguous = !m->a.nlane && (m->a.lane_step == 1 || m->a.lane_step == -1);
 	LLVMValueRef guard = guard_value(e, m, c, by_lane);
 
 	if (!contiguous) {

@@ -9,15 +9,18 @@ struct spelling {
 };
 
 static const struct spelling opcodes[] = {
-	{"fadd", LLVMFAdd}, {"fsub", LLVMFSub}, {"fmul", LLVMFMul}, {"fdiv", LLVMFDiv}, {"add", LLVMAdd},
-	{"sub", LLVMSub},   {"mul", LLVMMul},   {"and", LLVMAnd},   {"or", LLVMOr},     {"xor", LLVMXor},
+    {"fadd", LLVMFAdd}, {"fsub", LLVMFSub}, {"fmul", LLVMFMul}, {"fdiv", LLVMFDiv}, {"add", LLVMAdd},
+    {"sub", LLVMSub},   {"mul", LLVMMul},   {"and", LLVMAnd},   {"or", LLVMOr},     {"xor", LLVMXor},
 };
 static const struct spelling float_predicates[] = {
-	{"olt", LLVMRealOLT}, {"ole", LLVMRealOLE}, {"oeq", LLVMRealOEQ}, {"une", LLVMRealUNE},
+    {"olt", LLVMRealOLT},
+    {"ole", LLVMRealOLE},
+    {"oeq", LLVMRealOEQ},
+    {"une", LLVMRealUNE},
 };
 static const struct spelling int_predicates[] = {
-	{"slt", LLVMIntSLT}, {"sle", LLVMIntSLE}, {"ult", LLVMIntULT},
-	{"ule", LLVMIntULE}, {"eq", LLVMIntEQ},   {"ne", LLVMIntNE},
+    {"slt", LLVMIntSLT}, {"sle", LLVMIntSLE}, {"ult", LLVMIntULT},
+    {"ule", LLVMIntULE}, {"eq", LLVMIntEQ},   {"ne", LLVMIntNE},
 };
 
 static int find(const struct spelling *table, int n, const char *name)
@@ -52,7 +55,8 @@ static LLVMValueRef extremum(struct emit *e, int op, LLVMValueRef x, LLVMValueRe
 static LLVMValueRef upper_half(struct emit *e, LLVMValueRef x, LLVMValueRef y)
 {
 	LLVMTypeRef narrow = LLVMTypeOf(x), wide = emit_like(e->i64, x);
-	LLVMValueRef p = LLVMBuildMul(e->b, LLVMBuildZExt(e->b, x, wide, ""), LLVMBuildZExt(e->b, y, wide, ""), "");
+	LLVMValueRef p =
+	    LLVMBuildMul(e->b, LLVMBuildZExt(e->b, x, wide, ""), LLVMBuildZExt(e->b, y, wide, ""), "");
 	return LLVMBuildTrunc(e->b, LLVMBuildLShr(e->b, p, emit_iconst(wide, 32), ""), narrow, "");
 }
 

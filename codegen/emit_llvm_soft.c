@@ -54,7 +54,8 @@ static LLVMValueRef odd_neighbour(struct emit *e, LLVMTypeRef it, LLVMValueRef h
 	LLVMValueRef b = bits(e, it, hi);
 	LLVMTypeRef vt = LLVMTypeOf(b);
 	LLVMValueRef one = emit_iconst(vt, 1);
-	LLVMValueRef even = LLVMBuildICmp(e->b, LLVMIntEQ, LLVMBuildAnd(e->b, b, one, ""), LLVMConstNull(vt), "");
+	LLVMValueRef even =
+	    LLVMBuildICmp(e->b, LLVMIntEQ, LLVMBuildAnd(e->b, b, one, ""), LLVMConstNull(vt), "");
 	LLVMValueRef step = select3(e, up, one, emit_iconst(vt, -1));
 	LLVMValueRef moved = LLVMBuildAdd(e->b, b, step, "");
 	LLVMValueRef r = select3(e, LLVMBuildAnd(e->b, inexact, even, ""), moved, b);
@@ -197,7 +198,7 @@ LLVMValueRef emit_round_to_odd(struct emit *e, LLVMValueRef x)
 	LLVMValueRef f = LLVMBuildFPTrunc(e->b, x, emit_like(emit_type(e, TGC_F32), x), "");
 	LLVMValueRef back = LLVMBuildFPExt(e->b, f, wide, "");
 	LLVMValueRef sizes[2] = {emit_intrinsic(e, "llvm.fabs", 1, &wide, 1, &x),
-				 emit_intrinsic(e, "llvm.fabs", 1, &wide, 1, &back)};
+	                         emit_intrinsic(e, "llvm.fabs", 1, &wide, 1, &back)};
 	LLVMValueRef inexact = LLVMBuildFCmp(e->b, LLVMRealONE, x, back, "");
 	LLVMValueRef up = LLVMBuildFCmp(e->b, LLVMRealOGT, sizes[0], sizes[1], "");
 	return odd_neighbour(e, e->i32, f, inexact, up);

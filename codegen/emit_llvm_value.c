@@ -320,7 +320,8 @@ static LLVMValueRef lanes_from(struct emit *e, LLVMValueRef x, int from, int n)
 		mask[i] = LLVMConstInt(e->i32, (unsigned)(from + i), 0);
 	if (n == 1)
 		return LLVMBuildExtractElement(e->b, x, mask[0], "");
-	return LLVMBuildShuffleVector(e->b, x, LLVMGetPoison(LLVMTypeOf(x)), LLVMConstVector(mask, (unsigned)n), "");
+	return LLVMBuildShuffleVector(e->b, x, LLVMGetPoison(LLVMTypeOf(x)), LLVMConstVector(mask, (unsigned)n),
+	                              "");
 }
 
 LLVMValueRef emit_lane_tree(struct emit *e, int op, tgc_type t, LLVMValueRef x, int n)

@@ -102,14 +102,18 @@ static int extremum(const struct math *m, int op, int x, int y)
 	return m_select(m, kb_op2(m->b, OP_NE, TGC_BOOL, x, x), x, r);
 }
 
-// x - floor(x / y) * y, with the divisor's sign. The rounded quotient may be one too large.
+// x - floor(x / y) * y, with the divisor's sign. The rounded quotient may be one too large; one that overflows
+// stands for a remainder that is lost anyway, unless it is 0.
 static int float_mod(const struct math *m, int x, int y)
 {
-	int zero = m_num(m, 0), q = m_op1(m, OP_FLOOR, m_div(m, x, y));
+	int zero = m_num(m, 0), inf = m_num(m, INFINITY), q = m_op1(m, OP_FLOOR, m_div(m, x, y));
 	int r = m_select(m, m_eq(m, q, zero), x, m_fma(m, m_neg(m, q), y, x));
 	int signs = kb_op2(m->b, OP_NE, TGC_BOOL, m_lt(m, r, zero), m_lt(m, y, zero));
 	int some = kb_op2(m->b, OP_NE, TGC_BOOL, r, zero);
-	return m_select(m, kb_and(m->b, signs, some), m_add(m, r, y), r);
+	r = m_select(m, kb_and(m->b, signs, some), m_add(m, r, y), r);
+	int over = kb_and(m->b, m_eq(m, m_abs(m, q), inf), m_lt(m, m_abs(m, x), inf));
+	over = kb_and(m->b, over, kb_op2(m->b, OP_NE, TGC_BOOL, y, zero));
+	return m_select(m, over, zero, r);
 }
 
 static int expand_float(const struct math *m, int op, int x, int y)
