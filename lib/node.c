@@ -151,6 +151,7 @@ struct node *node_new(struct tgc_context *c, int op, tgc_type type, int rank, co
 	n->next = *b;
 	*b = n;
 	c->table_used++;
+	c->stats.nodes_built++;
 	return n;
 }
 
