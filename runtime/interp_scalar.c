@@ -285,7 +285,7 @@ static struct fnum quotient(tgc_type t, struct fnum x, struct fnum y)
 }
 
 // x - floor(x / y) * y, with the divisor's sign. An implementation may round the quotient, so a quotient
-// next to an integer is a decision.
+// next to an integer is a decision, and one too large to have a fraction leaves no remainder to speak of.
 static struct fnum modulo(tgc_type t, struct fnum x, struct fnum y)
 {
 	double r = fmod(x.v, y.v), q = x.v / y.v, spread;
@@ -294,7 +294,7 @@ static struct fnum modulo(tgc_type t, struct fnum x, struct fnum y)
 		return y.b > 0 && fabs(y.v) <= y.b ? unsure_at(t, r) : (struct fnum){NAN, 0, false};
 	if (r != 0 && (r < 0) != (y.v < 0))
 		r += y.v;
-	if (isinf(y.v) || (y.b > 0 && fabs(y.v) <= y.b))
+	if (isinf(y.v) || (y.b > 0 && fabs(y.v) <= y.b) || fabs(q) * interp_eps(t) > 1)
 		return unsure_at(t, r);
 	spread = (x.b + fabs(q) * y.b) / (fabs(y.v) - y.b);
 	if (x.b > 0 || y.b > 0 || fmod(x.v, y.v) != 0) {
