@@ -53,7 +53,7 @@ TGC_API tgc_tensor *tgc_ne_arg(tgc_arg x, tgc_arg y);
 #define tgc_sub(x, y) tgc_sub_arg(TGC_ARG(x), TGC_ARG(y))         // x - y; integers wrap
 #define tgc_mul(x, y) tgc_mul_arg(TGC_ARG(x), TGC_ARG(y))         // x * y; integers wrap
 #define tgc_div(x, y) tgc_div_arg(TGC_ARG(x), TGC_ARG(y))         // x / y; integers: floor, by zero -1
-#define tgc_mod(x, y) tgc_mod_arg(TGC_ARG(x), TGC_ARG(y))         // remainder with the divisor's sign
+#define tgc_mod(x, y) tgc_mod_arg(TGC_ARG(x), TGC_ARG(y))         // sign of y; floats: |x/y| < 2^23, f64 2^52
 #define tgc_maximum(x, y) tgc_maximum_arg(TGC_ARG(x), TGC_ARG(y)) // NaN if either is NaN
 #define tgc_minimum(x, y) tgc_minimum_arg(TGC_ARG(x), TGC_ARG(y)) // NaN if either is NaN
 #define tgc_and(x, y) tgc_and_arg(TGC_ARG(x), TGC_ARG(y))         // integers and bool
