@@ -287,6 +287,22 @@ void kcopy_loop(struct kcopy *cp, int loop)
 
 // ---- the whole kernel
 
+// Takes what no store needs out of the regions: operands of what was folded.
+static void sweep(struct kernel *k)
+{
+	bool *live = kernel_live(k, true);
+	for (int i = 0; live && i < k->nregions; i++) {
+		struct kregion *r = &k->regions[i];
+		int n = 0;
+		for (int j = 0; j < r->n; j++)
+			if (live[r->insts[j]])
+				r->insts[n++] = r->insts[j];
+		r->n = n;
+	}
+	k->arena.failed |= !live;
+	free(live);
+}
+
 // What a kernel has beside its instructions.
 static void copy_frame(struct kernel *to, const struct kernel *from)
 {
@@ -348,6 +364,7 @@ void kernel_rebuild_phases(struct kernel *k, kcopy_phase_hook *phase, kcopy_hook
 	if (!failed) {
 		copy_frame(to, k);
 		copy_phases(&cp, phase);
+		sweep(to);
 		kernel_finish(to);
 		failed = to->arena.failed;
 	}

@@ -254,17 +254,24 @@ static bool check_inst(struct checker *c, int v)
 
 // ---- loops
 
-static void count_uses(struct checker *c)
+// What folding left behind does not count.
+static bool count_uses(struct checker *c)
 {
 	const struct kernel *k = c->k;
-	for (int i = 0; i < k->noperands; i++)
-		if (k->operands[i] >= 0)
-			c->uses[k->operands[i]]++;
-	for (int i = 0; i < k->nloops; i++)
-		for (int j = 0; j < k->loops[i].ncarry; j++) {
+	bool *live = kernel_live(k, true);
+	for (int i = 0; live && i < k->n; i++) {
+		const struct kinst *in = &k->insts[i];
+		for (int s = 0; live[i] && s < in->nsrc; s++)
+			if (k->operands[in->src_at + s] >= 0)
+				c->uses[k->operands[in->src_at + s]]++;
+	}
+	for (int i = 0; live && i < k->nloops; i++)
+		for (int j = 0; live[k->loops[i].inst] && j < k->loops[i].ncarry; j++) {
 			c->uses[k->loops[i].init[j]]++;
 			c->uses[k->loops[i].next[j]]++;
 		}
+	free(live);
+	return live || fail(c, K_NONE, "out of memory");
 }
 
 static bool combines(int op, tgc_type t)
@@ -505,8 +512,7 @@ static bool check_buffers(struct checker *c)
 static void check_kernel(struct checker *c)
 {
 	const struct kernel *k = c->k;
-	count_uses(c);
-	if (!check_buffers(c) || (c->machine && !check_scratch(c)))
+	if (!count_uses(c) || !check_buffers(c) || (c->machine && !check_scratch(c)))
 		return;
 	for (c->phase = 0; c->phase < k->nphases; c->phase++) {
 		int r = k->phases[c->phase];

@@ -143,10 +143,15 @@ static bool reserve(struct text *t, size_t more)
 void text_add(struct text *t, const char *fmt, ...)
 {
 	va_list ap, again;
+	size_t room = t->cap - t->n;
+	if (t->failed)
+		return;
 	va_start(ap, fmt);
 	va_copy(again, ap);
-	int n = vsnprintf(NULL, 0, fmt, ap);
-	if (n >= 0 && reserve(t, (size_t)n + 1)) {
+	int n = vsnprintf(room ? t->p + t->n : NULL, room, fmt, ap);
+	if (n >= 0 && (size_t)n < room) {
+		t->n += (size_t)n;
+	} else if (n >= 0 && reserve(t, (size_t)n + 1)) {
 		vsnprintf(t->p + t->n, (size_t)n + 1, fmt, again);
 		t->n += (size_t)n;
 	}

@@ -867,7 +867,8 @@ static const struct {
      "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n    %2 = mul f32 %1, f32:2\n  } yield %2 -> %3\n",
      "phase 0: (for): carry 0 is not yielded as add(carry, term)"},
     {false,
-     "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n    %2 = add f32 %1, %1\n  } yield %2 -> %3\n",
+     "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n    %2 = add f32 %1, %1\n  } yield %2 -> %3\n"
+     "  store b0 [0] %3\n",
      "phase 0: (for): carry 0 has other uses than its combination"},
     {false,
      "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n    %2 = add f32 %1, f32:1\n"
@@ -880,7 +881,8 @@ static const struct {
     {false, "phase 0\n  for unroll %0 = 1 .. 16 {\n  }\n",
      "phase 0: (for): bounds of unroll are not 0 and a positive constant"},
     {false,
-     "phase 0\n  for lane %0 = 0 .. 4 carry %1 = f32:0 add {\n    %2 = add f32 %1, f32:1\n  } yield %2 -> %3\n",
+     "phase 0\n  for lane %0 = 0 .. 4 carry %1 = f32:0 add {\n    %2 = add f32 %1, f32:1\n  } yield %2 -> %3\n"
+     "  store b0 [0] %3\n",
      "phase 0: (for): carry 0 is read inside a replicating loop"},
     {false, "phase 0\n  for serial %0 = 0 .. 4 {\n    for block %1 = 0 .. 4 {\n    }\n  }\n",
      "phase 0: (for): block loop inside another loop"},

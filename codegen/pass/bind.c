@@ -230,7 +230,9 @@ static void place_scratch(struct kernel *k)
 void kpass_bind(struct kernel *k, const struct target *t)
 {
 	struct binding s = {.block = -1, .inner = -1};
+	int before = k->nphases;
 	kernel_rebuild_phases(k, bind_phase, bind_loop, &s);
-	kpass_simplify(k, t); // split phases hold code that only another one needs
+	if (k->nphases > before) // loops outside may carry what only another phase needs
+		kpass_simplify(k, t);
 	place_scratch(k);
 }
