@@ -300,7 +300,7 @@ static bool leads_to(const struct checker *c, int v, int x, int combine, bool *c
 {
 	const struct kernel *k = c->k;
 	while (v != x && v != K_NONE) {
-		*shared |= c->uses[v] != 1 && !*conditions;
+		*shared |= c->uses[v] > 1 && !*conditions;
 		if (k->insts[v].op == OP_SELECT) {
 			int skip = kernel_src(k, v, 2);
 			*conditions = true;
