@@ -864,7 +864,8 @@ static const struct {
     {false, "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 none {\n  } yield %1 -> %2\n",
      "phase 0: (for): carry 0 has no combining operation"},
     {false,
-     "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n    %2 = mul f32 %1, f32:2\n  } yield %2 -> %3\n",
+     "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n    %2 = mul f32 %1, f32:2\n  } yield %2 -> %3\n"
+     "  store b0 [0] %3\n",
      "phase 0: (for): carry 0 is not yielded as add(carry, term)"},
     {false,
      "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n    %2 = add f32 %1, %1\n  } yield %2 -> %3\n"
