@@ -149,7 +149,8 @@ static inline union number node_scalar_value(const struct node *n) // of a SCALA
 // Axis record of a contraction: CONTRACT's attr is an array of these, 8 words each.
 // The element at output index o of a CONTRACT is the sum over all tap and contracted indices of a * b, where
 // on a window axis the index into a is p = o * stride + t * dil_b - pad, used as p / dil_a; a tap with p < 0,
-// p > (A - 1) * dil_a, or p not divisible by dil_a contributes nothing. dil_b may be negative.
+// p > (A - 1) * dil_a, or p not divisible by dil_a contributes nothing, or 0 * b, which shows where b is not
+// finite. dil_b may be negative.
 enum role { ROLE_BATCH, ROLE_LEFT, ROLE_RIGHT, ROLE_CONTRACTED, ROLE_WINDOW };
 struct tg_caxis {
 	int64_t role;

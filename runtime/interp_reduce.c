@@ -174,10 +174,11 @@ static int64_t axis_taps(const struct contraction *c, int i)
 	return 1;
 }
 
-// The operands' positions of term k of result index o; false: a tap outside.
+// The operands' positions of term k of result index o; false: a tap outside a, only *at_b is set.
 static bool term_at(const struct contraction *c, const int64_t *o, int64_t k, int64_t *at_a, int64_t *at_b)
 {
 	int64_t ia[MAX_AXES], ib[MAX_AXES];
+	bool inside = true;
 
 	for (int i = c->naxes - 1; i >= 0; i--) {
 		const struct tg_caxis *ax = &c->ax[i];
@@ -188,8 +189,7 @@ static bool term_at(const struct contraction *c, const int64_t *o, int64_t k, in
 		if (ax->role == ROLE_WINDOW) {
 			pa = o[ax->o] * ax->stride + t * ax->dil_b - ax->pad;
 			pb = t;
-			if (pa < 0 || pa > (c->a->dims[ax->a].n - 1) * ax->dil_a || pa % ax->dil_a != 0)
-				return false;
+			inside &= pa >= 0 && pa <= (c->a->dims[ax->a].n - 1) * ax->dil_a && pa % ax->dil_a == 0;
 			pa /= ax->dil_a;
 		}
 		if (ax->a >= 0)
@@ -197,9 +197,10 @@ static bool term_at(const struct contraction *c, const int64_t *o, int64_t k, in
 		if (ax->b >= 0)
 			ib[ax->b] = pb;
 	}
-	*at_a = interp_ravel(c->a->rank, c->a->dims, ia);
 	*at_b = interp_ravel(c->b->rank, c->b->dims, ib);
-	return true;
+	if (inside)
+		*at_a = interp_ravel(c->a->rank, c->a->dims, ia);
+	return inside;
 }
 
 // The product of one term, not rounded: implementations may keep it in a wider register.
@@ -220,9 +221,12 @@ static struct fnum contract_f(const struct contraction *c, const int64_t *o, tgc
 	int64_t at_a, at_b;
 
 	interp_sum_start(&s);
-	for (int64_t k = 0; k < c->taps; k++)
+	for (int64_t k = 0; k < c->taps; k++) {
 		if (term_at(c, o, k, &at_a, &at_b))
 			interp_sum_add(&s, term(interp_get(c->av, at_a), interp_get(c->bv, at_b)));
+		else if (!isfinite(c->bv->f[at_b]))
+			s.unsure = true; // nothing, or 0 * b
+	}
 	s.n += s.n == 1; // even one product is rounded
 	return interp_sum_end(&s, t);
 }
