@@ -87,7 +87,7 @@ struct kbuf {
 	int64_t elems;      // for bounds; segmented: of the longest segment
 	int64_t offset_bytes; // SHARED and LOCAL: place in the thread's scratch, filled by bind
 	int32_t node;       // GLOBAL: where it came from in the plan (plan buffer); not in the text
-	int32_t *seg_nodes; // segmented: plan buffer of each segment, as lower_group left it; passes drop it
+	int32_t *seg_nodes; // segmented: plan buffer of each; not in the text
 };
 struct ktable {
 	int64_t *values;

@@ -309,6 +309,9 @@ static void copy_frame(struct kernel *to, const struct kernel *from)
 	for (int i = 0; i < from->nbufs; i++) {
 		int at = kernel_buf(to, from->bufs[i].type, from->bufs[i].space, from->bufs[i].elems);
 		to->bufs[at] = from->bufs[i];
+		if (from->bufs[i].seg_nodes)
+			to->bufs[at].seg_nodes = arena_dup(&to->arena, from->bufs[i].seg_nodes,
+			                                   sizeof(int32_t) * (size_t)from->nsegs);
 	}
 	for (int i = 0; i < from->ntables; i++)
 		kernel_table(to, from->tables[i].values, from->tables[i].n);

@@ -95,6 +95,10 @@ struct kernel *kernel_clone(const struct kernel *k)
 	}
 	for (int i = 0; i < k->nloops && !a->failed; i++)
 		clone_loop(a, &c->loops[i]);
+	for (int i = 0; i < k->nbufs && !a->failed; i++)
+		if (k->bufs[i].seg_nodes)
+			c->bufs[i].seg_nodes =
+			    arena_dup(a, k->bufs[i].seg_nodes, sizeof(int32_t) * (size_t)k->nsegs);
 	for (int i = 0; i < k->ntables && !a->failed; i++)
 		c->tables[i].values =
 		    arena_dup(a, k->tables[i].values, sizeof(int64_t) * (size_t)k->tables[i].n);
