@@ -18,6 +18,8 @@ extern "C" {
 TGC_API tgc_status tgc_grad(tgc_tensor *loss, int count, tgc_tensor *const *wrt, tgc_tensor **grads);
 
 // Computes the given tensors and every pending assignment of their context, in one plan.
+// A value recorded from a variable before it was assigned stays what it was; only one that this run computes
+// on its way, without being asked for, is gone with the old value: using it later is a HANDLE error.
 // Errors: those of the arguments, INDEX and MEMORY at run time, COMPILE. Nothing is stored on error.
 TGC_API tgc_status tgc_realize_n(int count, tgc_tensor *const *tensors);
 #ifdef __cplusplus
@@ -45,13 +47,15 @@ TGC_API double tgc_later_get(tgc_later *l);
 // Owner: the caller; tgc_program_free.
 TGC_API tgc_program *tgc_compile(tgc_context *ctx, int inputs_count, tgc_tensor *const *inputs,
                                  int outputs_count, tgc_tensor *const *outputs);
-// Runs with one host buffer per input and output, row-major, exact sizes in bytes.
+// Runs with one host buffer per input and output, row-major, exact sizes in bytes; they may overlap. Assignments
+// that are pending are stored first. Late scalars have their value of the moment, and draws new random numbers.
 TGC_API tgc_status tgc_program_run(tgc_program *p, const void *const *inputs, void *const *outputs);
 TGC_API void tgc_program_free(tgc_program **p);
 // The plan and its kernels as text. Owner: the caller, free().
 TGC_API char *tgc_program_text(const tgc_program *p);
 // Writes PREFIX.o and PREFIX.h: the program as one object that needs neither tgc nor LLVM. Values of
-// variables at this moment are written into it as constants. Function name: `symbol`.
+// variables and late scalars at this moment are written into it as constants. Function: `symbol`; it returns 0,
+// or 1 where a run would be an INDEX error.
 // Errors: IO; ARG if the program assigns variables; NODEVICE off the cpu.
 TGC_API tgc_status tgc_program_export(tgc_program *p, const char *prefix, const char *symbol);
 
