@@ -62,7 +62,7 @@ void interp_check(struct interp *it, int32_t node);
 // ---- interp_reduce.c: sums and everything made of them -----------------------------------------------------------------
 // A running sum: exact enough to stand for the true one, with what its bound needs.
 struct fsum {
-	long double sum, mag; // mag: sum of |terms|
+	long double sum, mag; // mag: sum of |finite terms|
 	double b;             // propagated
 	int64_t n;
 	bool unsure, finite;

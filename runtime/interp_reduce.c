@@ -16,7 +16,8 @@ void interp_sum_start(struct fsum *s)
 void interp_sum_add(struct fsum *s, struct fnum x)
 {
 	s->sum += (long double)x.v;
-	s->mag += fabsl((long double)x.v);
+	if (isfinite(x.v))
+		s->mag += fabsl((long double)x.v);
 	s->b += x.b;
 	s->n++;
 	s->unsure |= x.unsure;
@@ -32,7 +33,8 @@ struct fnum interp_sum_end(const struct fsum *s, tgc_type t)
 	if (s->n > 1 && s->finite)
 		b += unit * (32 + log2((double)s->n)) * (double)s->mag;
 	r = interp_finish(t, (double)s->sum, b, s->n > 1 ? 1 : 0, s->finite);
-	r.unsure |= s->unsure || (s->finite && s->mag + (long double)b > (long double)interp_max(acc));
+	// A partial sum that overflows meets what else is infinite.
+	r.unsure |= s->unsure || s->mag + (long double)b > (long double)interp_max(acc);
 	return r;
 }
 
