@@ -59,7 +59,8 @@ void lower_note(struct lower *lo, int node, int nidx, const int *idx, const stru
 		struct lower_heavy *h = ARENA_ARRAY(&lo->arena, struct lower_heavy, cap);
 		if (!h)
 			return;
-		memcpy(h, lo->heavy, sizeof *h * (size_t)lo->nheavy);
+		if (lo->nheavy)
+			memcpy(h, lo->heavy, sizeof *h * (size_t)lo->nheavy);
 		lo->heavy = h;
 		lo->heavy_cap = cap;
 	}
