@@ -344,7 +344,7 @@ static void leave_free(struct grouping *g, int v)
 		if (s->base >= 0 && (x->base < 0 || prog_elems(p, s->base) > prog_elems(p, x->base)))
 			x->base = s->base;
 	}
-	x->flops += n->op == OP_FOLD ? (double)n->attr[1] : 0;
+	x->flops += n->op == OP_FOLD ? 8 * (double)n->attr[1] : 0; // whether a tap counts is a division
 }
 
 // Rules that store a free value as soon as it is met.
@@ -596,6 +596,36 @@ static void reduce(struct grouping *g, int v)
 			g->reduce_of[base_of(g, s, k)] = at;
 }
 
+static int64_t axis_size(const struct prog *p, const struct pnode *n, const struct tg_caxis *x)
+{
+	return x->a >= 0 ? p->nodes[n->src[0]].dims[x->a].n : p->nodes[n->src[1]].dims[x->b].n;
+}
+
+// The same for a contraction with few results: its outermost contracted axis in chunks of at least a million
+// multiplications.
+static int64_t chunks_of_contraction(const struct prog *p, int v)
+{
+	const struct pnode *n = &p->nodes[v];
+	const struct tg_caxis *x = (const struct tg_caxis *)(const void *)n->attr;
+	int64_t blocks = (prog_elems(p, v) + 383) / 384, limit = 0, want;
+	double products = (double)prog_elems(p, v);
+
+	for (int i = 0; i < n->nattr / 8; i++) {
+		if (x[i].role == ROLE_WINDOW)
+			products *= (double)p->nodes[n->src[1]].dims[x[i].b].n;
+		if (x[i].role != ROLE_CONTRACTED || axis_size(p, n, &x[i]) == 1)
+			continue;
+		products *= (double)axis_size(p, n, &x[i]);
+		limit = limit ? limit : axis_size(p, n, &x[i]);
+	}
+	if (blocks == 0 || blocks >= 16 || products < 4e6)
+		return 1;
+	want = (32 + blocks - 1) / blocks;
+	want = want < (int64_t)(products / 1e6) ? want : (int64_t)(products / 1e6);
+	want = want < limit ? want : limit;
+	return want < 2 ? 1 : want;
+}
+
 static void head(struct grouping *g, int v, int kind)
 {
 	const struct pnode *n = &g->prog->nodes[v];
@@ -610,6 +640,7 @@ static void head(struct grouping *g, int v, int kind)
 	}
 	at = group_open(g, kind, v, v, level, g->ngroups);
 	g->groups[at].ops = ops;
+	g->groups[at].split = kind == GROUP_CONTRACT ? chunks_of_contraction(g->prog, v) : 1;
 	own(g, v, at, kind == GROUP_CONTRACT ? AT_FULL : AT_NONE);
 	g->vals[v].depth = 0;
 }

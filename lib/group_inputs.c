@@ -12,7 +12,7 @@ struct walk {
 	struct source *out;
 	int32_t *out_at; // seen slot's source; by slot
 	int cap, nseen, nstack, stack_cap, nout, out_cap;
-	int ops, reductions; // met on the way, moves not counted
+	struct group_size size;
 	bool failed;
 };
 
@@ -140,13 +140,14 @@ static void visit(struct walk *w, const struct group *g, int32_t entry)
 		found(w, node, exact);
 		return;
 	}
-	w->ops += op_info[n->op].cls != CLASS_MOVE && op_info[n->op].cls != CLASS_SOURCE;
-	w->reductions += op_info[n->op].cls == CLASS_REDUCE;
+	w->size.ops += op_info[n->op].cls != CLASS_MOVE && op_info[n->op].cls != CLASS_SOURCE;
+	w->size.reductions += op_info[n->op].cls == CLASS_REDUCE;
+	w->size.flags |= op_info[n->op].cls == CLASS_INDEX;
 	for (int k = n->nsrc - 1; k >= 0; k--)
 		push(w, n->src[k], exact && keeps_index(&p->prog, node, k));
 }
 
-int group_walk(const struct plan *p, int group, struct source **out, int *ops, int *reductions)
+int group_walk(const struct plan *p, int group, struct source **out, struct group_size *size)
 {
 	const struct group *g = &p->groups[group];
 	struct walk w = {.p = p};
@@ -159,16 +160,15 @@ int group_walk(const struct plan *p, int group, struct source **out, int *ops, i
 	free(w.out_at);
 	free(w.stack);
 	*out = w.out;
-	*ops = w.ops;
-	*reductions = w.reductions;
+	*size = w.size;
 	return w.failed ? -1 : w.nout;
 }
 
 int group_sources(const struct plan *p, int group, struct source **out)
 {
-	int ops, reductions;
+	struct group_size size;
 
-	return group_walk(p, group, out, &ops, &reductions);
+	return group_walk(p, group, out, &size);
 }
 
 int group_inputs(const struct plan *p, int group, int32_t *bufs, int cap)

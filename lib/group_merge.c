@@ -14,7 +14,7 @@ struct member {
 	struct source *reads; // malloc'ed
 	int nreads;
 	int needed; // the first group that needs one of its values
-	int ops, reductions;
+	struct group_size size;
 	int into;       // merged into this group, -1
 	uint64_t shape; // of its structure if it can be a segment, else 0
 };
@@ -43,7 +43,7 @@ static bool learn(struct merging *g)
 
 		m->into = -1;
 		m->needed = p->ngroups;
-		m->nreads = group_walk(p, i, &m->reads, &m->ops, &m->reductions);
+		m->nreads = group_walk(p, i, &m->reads, &m->size);
 		if (m->nreads < 0)
 			return false;
 		for (int k = 0; k < p->groups[i].nroots; k++)
@@ -82,7 +82,8 @@ static bool alike(const struct merging *g, int i, int j)
 	const struct group *a = &g->p->groups[i], *b = &g->p->groups[j];
 
 	if (a->kind != b->kind || a->split > 1 || b->split > 1 || a->nroots + b->nroots > MAX_ROOTS ||
-	    g->m[i].ops + g->m[j].ops > MAX_OPS || g->m[i].reductions + g->m[j].reductions > MAX_REDUCTIONS)
+	    g->m[i].size.ops + g->m[j].size.ops > MAX_OPS ||
+	    g->m[i].size.reductions + g->m[j].size.reductions > MAX_REDUCTIONS)
 		return false;
 	if (a->kind == GROUP_MAP)
 		return same_space(p, a->roots[0], b->roots[0]);
@@ -138,8 +139,8 @@ static bool join(struct merging *g, int i, int j)
 	b->reads = reads;
 	b->nreads += a->nreads;
 	b->needed = a->needed < b->needed ? a->needed : b->needed;
-	b->ops += a->ops;
-	b->reductions += a->reductions;
+	b->size.ops += a->size.ops;
+	b->size.reductions += a->size.reductions;
 	a->into = j;
 	for (int k = 0; k < p->groups[j].nroots; k++)
 		g->root_of[p->groups[j].roots[k]] = j;

@@ -596,7 +596,11 @@ struct source {
 };
 int group_sources(const struct plan *p, int group, struct source **out); // *out: malloc'ed; -1: out of memory
 bool *group_raises(const struct plan *p, struct arena *scratch); // group_raises.c: by group; NULL: out of memory
-int group_walk(const struct plan *p, int group, struct source **out, int *ops, int *reductions); // and its size
+struct group_size {
+	int ops, reductions; // moves not counted
+	bool flags;          // it may raise an error
+};
+int group_walk(const struct plan *p, int group, struct source **out, struct group_size *size);
 
 // group.c, group_store.c: what is computed where. Internal to scheduling; lives in a scratch arena.
 enum { AT_NONE, AT_ROW, AT_FULL }; // the index a value has in its group: kept axes of main, or all axes

@@ -34,6 +34,10 @@ struct order {
 	int32_t *head, *raw, *war; // by group
 	int32_t *heap;
 	int nheap;
+	bool *flags, *stores; // by group: it may raise an error; it overwrites a variable
+	int nflags;           // groups that may raise an error and have not run
+	int32_t *held;        // groups that are ready but store, while errors may come
+	int nheld;
 	int32_t *sorted;
 	int nsorted;
 };
@@ -219,7 +223,7 @@ static void sift(int32_t *h, int n, int at)
 	}
 }
 
-static void ready(struct order *o, int group)
+static void push(struct order *o, int group)
 {
 	int at = o->nheap++;
 
@@ -241,9 +245,28 @@ static int next(struct order *o)
 	return first;
 }
 
+// Nothing is stored before everything that may raise an error has run, where that is possible.
+static void ready(struct order *o, int group)
+{
+	if (o->nflags > 0 && o->stores[group] && !o->flags[group])
+		o->held[o->nheld++] = group;
+	else
+		push(o, group);
+}
+
+static void release(struct order *o)
+{
+	for (int i = 0; i < o->nheld; i++)
+		push(o, o->held[i]);
+	o->nheld = 0;
+}
+
 static void done(struct order *o, int group)
 {
 	o->sorted[o->nsorted++] = group;
+	o->nflags -= o->flags[group];
+	if (o->nflags == 0)
+		release(o);
 	o->raw[group] = -1;
 	for (int e = o->head[group]; e >= 0; e = o->edges[e].next) {
 		int to = o->edges[e].to;
@@ -278,17 +301,22 @@ static void break_cycle(struct order *o)
 		o->writer[leaf] = -1;
 	}
 	o->war[group] = 0;
-	ready(o, group);
+	push(o, group);
 }
 
 static void sort(struct order *o)
 {
 	const struct plan *p = o->p;
 
+	for (int i = 0; i < p->prog.nleaves; i++)
+		if (o->writer[i] >= 0)
+			o->stores[o->writer[i]] = true;
 	for (int i = 0; i < p->ngroups; i++)
 		if (o->raw[i] == 0 && o->war[i] == 0)
 			ready(o, i);
 	while (o->nsorted < p->ngroups) {
+		if (o->nheap == 0)
+			release(o);
 		if (o->nheap == 0)
 			break_cycle(o);
 		done(o, next(o));
@@ -418,6 +446,9 @@ static bool prepare(struct order *o)
 	o->war = ARENA_ARRAY(a, int32_t, n);
 	o->heap = ARENA_ARRAY(a, int32_t, n);
 	o->sorted = ARENA_ARRAY(a, int32_t, n);
+	o->held = ARENA_ARRAY(a, int32_t, n);
+	o->flags = ARENA_ARRAY(a, bool, n);
+	o->stores = ARENA_ARRAY(a, bool, n);
 	if (a->failed)
 		return false;
 	for (int v = 0; v < p->prog.n; v++)
@@ -425,9 +456,13 @@ static bool prepare(struct order *o)
 	for (int i = 0; i < p->prog.nleaves; i++)
 		o->writer[i] = -1;
 	for (int i = 0; i < p->ngroups; i++) {
-		o->nreads[i] = group_sources(p, i, &o->reads[i]);
+		struct group_size size;
+
+		o->nreads[i] = group_walk(p, i, &o->reads[i], &size);
 		if (o->nreads[i] < 0)
 			return false;
+		o->flags[i] = size.flags;
+		o->nflags += size.flags;
 		for (int k = 0; k < p->groups[i].nroots; k++) {
 			o->root_of[p->groups[i].roots[k]] = i;
 			o->root_at[p->groups[i].roots[k]] = k;

@@ -205,6 +205,14 @@ static void sum_all(struct net *n)
 	out(n, tgc_mul(tgc_sum(tgc_square(x), TGC_ALL_AXES, false), 0.5));
 }
 
+static void tall(struct net *n)
+{
+	tgc_tensor *x = data(n, TGC_SHAPE(4096, 8)), *y = data(n, TGC_SHAPE(4096, 130)),
+	           *b = state(n, TGC_SHAPE(8, 130));
+
+	store(n, b, tgc_sub(b, tgc_matmul(tgc_transpose(x, 0, 1), y)));
+}
+
 static void gelu_chain(struct net *n)
 {
 	tgc_tensor *x = data(n, TGC_SHAPE(pick(n, 16384, 5), 1024)),
@@ -395,10 +403,11 @@ static const struct row rows[] = {
     {"sum_and_max", sum_and_max, 1, 0},
     {"sum_columns", sum_columns, 1, 0},
     {"sum_all", sum_all, 1, 0},
+    {"tall", tall, 1, 0},
     {"gelu_chain", gelu_chain, 1, 0},
     {"mlp", mlp, 9, 0},
     {"two_convs", two_convs, 4, 0},
-    {"cnn", cnn, 21, 0},
+    {"cnn", cnn, 23, 0},
     {"attention", attention, 8, 0},
     {"dropout", dropout, 2, 0},
     {"optimizer", optimizer, 1, 0},
@@ -484,6 +493,73 @@ static void test_counts(void **unused)
 		leave(&b);
 	}
 	assert_int_equal(bad, 0);
+}
+
+static void counted_loss(struct net *n)
+{
+	tgc_tensor *a = state(n, TGC_SHAPE(4)), *w = state(n, TGC_SHAPE(8, 10));
+	tgc_tensor *h = tgc_matmul(data(n, TGC_SHAPE(6, 8)), w);
+
+	store(n, a, tgc_add(a, 1.0));
+	out(n, tgc_cross_entropy(h, labels(n, 6, 10)));
+}
+
+// A value in error leaves variables unchanged: what may raise an error runs before what stores.
+static void test_errors_first(void **unused)
+{
+	struct built b;
+	int raised = -1, stored = -1;
+
+	(void)unused;
+	build(&b, &(struct row){"counted_loss", counted_loss, 0, 0}, false);
+	sound(b.p, "counted_loss");
+	for (int i = 0; i < b.p->nsteps; i++) {
+		struct source *s;
+		struct group_size size;
+		const struct group *g = &b.p->groups[b.p->steps[i].group];
+
+		assert_true(group_walk(b.p, b.p->steps[i].group, &s, &size) >= 0);
+		free(s);
+		raised = size.flags ? i : raised;
+		if (b.p->bufs[g->root_bufs[0]].cls == BUF_LEAF)
+			stored = i;
+	}
+	assert_true(raised >= 0);
+	assert_true(stored > raised);
+	leave(&b);
+}
+
+static void test_split(void **unused)
+{
+	static const struct row split[] = {{"sum_all", sum_all, 0, 0}, {"tall", tall, 0, 0}};
+
+	(void)unused;
+	for (int i = 0; i < TG_COUNT(split); i++) {
+		struct built b;
+
+		build(&b, &split[i], false);
+		assert_true(b.p->groups[0].split > 1);
+		assert_true(b.p->groups[0].scratch_buf >= 0);
+		leave(&b);
+	}
+}
+
+static void test_layout(void **unused)
+{
+	struct built b;
+	int last = 0;
+
+	(void)unused;
+	build(&b, &(struct row){"two_convs", two_convs, 0, 0}, false);
+	for (int i = 0; i < b.p->nbufs; i++) {
+		const struct pbuf *p = &b.p->bufs[i];
+
+		last += p->cls == BUF_ARENA && p->rank == 4 && p->dims[0].n == 64 && p->strides[1] == 1;
+		if (p->cls != BUF_ARENA && p->rank == 4)
+			assert_int_equal(p->strides[3], 1);
+	}
+	assert_int_equal(last, 1);
+	leave(&b);
 }
 
 static void test_round_trip(void **unused)
@@ -732,8 +808,11 @@ static void test_long(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_counts),  cmocka_unit_test(test_values),   cmocka_unit_test(test_round_trip),
-	    cmocka_unit_test(test_refused), cmocka_unit_test(test_bad_text), cmocka_unit_test(test_long),
+	    cmocka_unit_test(test_errors_first), cmocka_unit_test(test_split),
+	    cmocka_unit_test(test_layout),       cmocka_unit_test(test_counts),
+	    cmocka_unit_test(test_values),       cmocka_unit_test(test_round_trip),
+	    cmocka_unit_test(test_refused),      cmocka_unit_test(test_bad_text),
+	    cmocka_unit_test(test_long),
 	};
 
 	return cmocka_run_group_tests_name("schedule", tests, NULL, NULL);
