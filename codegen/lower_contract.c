@@ -5,7 +5,7 @@
 // Not here: register tiles, chunks of long sums (pass/tile*.c).
 #include "lower.h"
 
-enum { LONG_TAPS = 16 };
+enum { LONG_TAPS = 8 };
 
 struct contraction {
 	const struct pnode *n, *a, *b;
@@ -110,6 +110,12 @@ static void window_axis(struct lower *lo, struct contraction *c, struct lower_re
 	c->ib[x->b] = back ? kb_affine(b, taps - 1, 1, (int64_t[]){-1}, &t) : t;
 }
 
+// A kernel's gradient slides one image over another: then the taps are many and the results few.
+static bool is_long(const struct contraction *c, int axis)
+{
+	return size_of(c, axis) > LONG_TAPS || size_of(c, axis) > c->n->dims[c->axes[axis].o].n;
+}
+
 static void window_axes(struct lower *lo, struct contraction *c, struct lower_red *r)
 {
 	int last = -1;
@@ -118,13 +124,13 @@ static void window_axes(struct lower *lo, struct contraction *c, struct lower_re
 			last = i;
 	for (int i = 0; i < c->naxes; i++)
 		if (c->axes[i].role == ROLE_WINDOW)
-			window_axis(lo, c, r, &c->axes[i], i != last || size_of(c, i) > LONG_TAPS);
+			window_axis(lo, c, r, &c->axes[i], i != last || is_long(c, i));
 }
 
 static bool taps_are_long(const struct contraction *c)
 {
 	for (int i = 0; i < c->naxes; i++)
-		if (c->axes[i].role == ROLE_WINDOW && size_of(c, i) > LONG_TAPS)
+		if (c->axes[i].role == ROLE_WINDOW && is_long(c, i))
 			return true;
 	return false;
 }

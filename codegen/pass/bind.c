@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { MAX_PIECES = 16, ENOUGH_BLOCKS = 64, WORTH_A_BLOCK = 512 };
+enum { MAX_PIECES = 16, MAX_INNER = 4, ENOUGH_BLOCKS = 64, WORTH_A_BLOCK = 512 };
 
 // A statement of the phase that writes global memory, or a run of them that runs as one block.
 struct piece {
@@ -17,8 +17,8 @@ struct binding {
 	struct piece pieces[MAX_PIECES];
 	int n;
 	int block; // the PAR loop that becomes the BLOCK loop, -1: none
-	int inner; // the PAR loop collapsed into it, -1: none
-	int at;    // value of inner's index
+	int inner[MAX_INNER], ninner; // the PAR loops collapsed into it
+	int at[MAX_INNER];            // values of their indices
 };
 
 static bool writes_global(const struct kernel *k, int v)
@@ -133,24 +133,38 @@ static int inner_par(const struct kernel *k, const struct kloop *l)
 	return inner;
 }
 
+// Loops right inside one another join until there are blocks enough; returns how many blocks that makes.
+static int64_t collapse(const struct kernel *k, int loop, struct binding *s)
+{
+	int64_t blocks, trip;
+	kernel_trip(k, loop, &blocks);
+	for (s->ninner = 0; blocks < ENOUGH_BLOCKS && s->ninner < MAX_INNER; s->ninner++) {
+		loop = inner_par(k, &k->loops[loop]);
+		if (loop < 0 || !kernel_trip(k, loop, &trip))
+			break;
+		s->inner[s->ninner] = loop;
+		blocks *= trip;
+	}
+	return blocks;
+}
+
 static void copy_block(struct kcopy *cp, int loop)
 {
 	struct binding *s = cp->user;
 	struct kbuild *b = cp->b;
 	const struct kernel *k = cp->from;
-	const struct kloop *l = &k->loops[loop];
-	int64_t trip, many = 1;
-	kernel_trip(k, loop, &trip);
+	int64_t blocks = collapse(k, loop, s), trip;
 	s->block = -1;
-	s->inner = trip < ENOUGH_BLOCKS ? inner_par(k, l) : -1;
-	if (s->inner >= 0)
-		kernel_trip(k, s->inner, &many);
-	int fresh = kb_for(b, AXIS_BLOCK, kb_int(b, 0), kb_int(b, trip * many), 0, NULL, NULL);
-	int outer = kb_idiv(b, kb_index(b, fresh), many);
-	s->at = kb_imod(b, kb_index(b, fresh), many);
-	kcopy_body(cp, loop, kb_iadd(b, outer, kcopy_value(cp, l->lo)), NULL, NULL);
+	int fresh = kb_for(b, AXIS_BLOCK, kb_int(b, 0), kb_int(b, blocks), 0, NULL, NULL);
+	int outer = kb_index(b, fresh);
+	for (int i = s->ninner - 1; i >= 0; i--) {
+		kernel_trip(k, s->inner[i], &trip);
+		s->at[i] = kb_imod(b, outer, trip);
+		outer = kb_idiv(b, outer, trip);
+	}
+	kcopy_body(cp, loop, kb_iadd(b, outer, kcopy_value(cp, k->loops[loop].lo)), NULL, NULL);
 	kb_end(b, fresh, NULL);
-	b->k->blocks[b->k->nphases - 1] = trip * many;
+	b->k->blocks[b->k->nphases - 1] = blocks;
 }
 
 static bool bind_loop(struct kcopy *cp, int loop)
@@ -161,8 +175,10 @@ static bool bind_loop(struct kcopy *cp, int loop)
 		copy_block(cp, loop);
 		return true;
 	}
-	if (loop == s->inner) {
-		kcopy_body(cp, loop, s->at, NULL, NULL);
+	for (int i = 0; i < s->ninner; i++) {
+		if (loop != s->inner[i])
+			continue;
+		kcopy_body(cp, loop, s->at[i], NULL, NULL);
 		return true;
 	}
 	if (kind != AXIS_PAR && kind != AXIS_RED)
@@ -181,7 +197,8 @@ static void emit(struct kcopy *cp, const struct kregion *r, int which)
 	const struct piece *p = which >= 0 ? &s->pieces[which] : NULL;
 	int loop = -1, to = p ? p->to : r->n;
 	kcopy_phase_begin(cp);
-	s->block = s->inner = -1;
+	s->block = -1;
+	s->ninner = 0;
 	if (p && p->par)
 		s->block = cp->from->insts[r->insts[p->from]].aux;
 	else
@@ -229,7 +246,7 @@ static void place_scratch(struct kernel *k)
 
 void kpass_bind(struct kernel *k, const struct target *t)
 {
-	struct binding s = {.block = -1, .inner = -1};
+	struct binding s = {.block = -1};
 	int before = k->nphases;
 	kernel_rebuild_phases(k, bind_phase, bind_loop, &s);
 	if (k->nphases > before) // loops outside may carry what only another phase needs

@@ -408,13 +408,23 @@ static void order(const struct tile *s, struct tile_axis *axis, int lane, int ro
 		swap(axis, row, lane);
 }
 
+// Independent columns: enough accumulators to hide the latency, and more where rows are far apart and there are
+// plenty of columns, so that whole cache lines in a row are used.
+static int columns(const struct tile *s, int64_t nv, int carries)
+{
+	int most = nv >= 256 ? 16 : nv >= 64 ? 8 : 4;
+	while (most > 1 && (most * (carries > 1 ? carries : 1) * 2 > s->t->vector_regs || nv < most))
+		most /= 2;
+	return nv > most && nv < 4 ? (int)nv : most;
+}
+
 // Lanes along a PAR loop, with reductions inside: a register tile of rows x vectors of accumulators.
 static void register_tile(struct tile *s, struct tile_axis *axis, int n, int lane, bool *vector)
 {
 	int body = s->k->loops[axis[n - 1].loop].body, row = -1;
 	int64_t nv = (axis[lane].n + axis[lane].width - 1) / axis[lane].width;
-	struct uses u = {0};
 	kernel_depends(s->k, axis[lane].loop, vector);
+	struct uses u = look_at(s, body, axis[lane].loop, vector);
 	for (int i = n - 1; i >= 0 && row < 0; i--) {
 		if (i == lane || axis[i].n < 2)
 			continue;
@@ -423,7 +433,7 @@ static void register_tile(struct tile *s, struct tile_axis *axis, int n, int lan
 			row = i;
 	}
 	if (row < 0) {
-		axis[lane].unroll = (int)(nv < 4 ? nv < 1 ? 1 : nv : nv % 4 == 0 ? 4 : nv % 3 == 0 ? 3 : 4);
+		axis[lane].unroll = columns(s, nv, u.carries);
 		return;
 	}
 	int v = vectors(s, nv), carries = u.carries > 1 ? u.carries : 1;
