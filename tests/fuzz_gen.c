@@ -43,7 +43,10 @@ static tgc_type random_type(struct gen *g)
 {
 	static const tgc_type types[] = {TGC_F32, TGC_F32, TGC_F32, TGC_F32, TGC_F32, TGC_F32, TGC_F64,
 	                                 TGC_F64, TGC_I32, TGC_I32, TGC_I64, TGC_U8,  TGC_BOOL};
+	static const tgc_type rare[] = {TGC_F16, TGC_BF16, TGC_I8, TGC_I16, TGC_U16, TGC_U32, TGC_U64};
 
+	if (chance(g, 8))
+		return rare[gen_below(g, TG_COUNT(rare))];
 	return types[gen_below(g, TG_COUNT(types))];
 }
 
@@ -114,7 +117,8 @@ int gen_push(struct gen *g, struct snode n)
 		return -1;
 	made = &g->s->nodes[at];
 	made->mag = magnitude(g->s, made);
-	if (interp_is_float(made->type) && made->mag > 1e5 && !g->raw) { // keep the bounds meaningful
+	if (interp_is_float(made->type) && made->mag > (made->type == TGC_F16 ? 1e3 : 1e5) &&
+	    !g->raw) { // keep the bounds meaningful
 		struct snode squash = {.op = chance(g, 50) ? OP_TANH : OP_SIN, .nsrc = 1, .src = {at}};
 		int small = made->mag < 1e7 ? gen_const(g, made->type, 1.0 / 4096) : -1;
 
@@ -132,7 +136,7 @@ int gen_leaf(struct gen *g, tgc_type t, int rank, const int64_t *dims)
 
 	memcpy(n.dims, dims, sizeof(int64_t) * (size_t)rank);
 	if (!interp_is_float(t)) {
-		n.lo = t == TGC_U8 || t == TGC_BOOL ? 0 : -100;
+		n.lo = interp_is_unsigned(t) ? 0 : -100;
 		n.hi = 120;
 		n.special = chance(g, 20);
 	} else if (g->raw) {
@@ -190,7 +194,7 @@ static int first_source(struct gen *g)
 		struct snode n = {.op = OP_IOTA, .type = t, .rank = rank, .attr = {gen_below(g, rank)}};
 
 		memcpy(n.dims, dims, sizeof(int64_t) * (size_t)rank);
-		if (t != TGC_U8 || n.dims[n.attr[0]] <= 256)
+		if ((t != TGC_U8 && t != TGC_I8) || n.dims[n.attr[0]] <= 128)
 			return gen_push(g, n);
 	}
 	return gen_leaf(g, t, rank, dims);
@@ -264,7 +268,7 @@ static int gen_binary(struct gen *g)
 	t = g->s->nodes[x].type;
 	if (interp_is_float(t) && !g->raw && (op == OP_DIV || op == OP_MOD))
 		y = positive(g, y, op == OP_DIV ? 0.5 : 1.0);
-	if ((op == OP_SHL || op == OP_SHR) && (t == TGC_I32 || t == TGC_I64))
+	if ((op == OP_SHL || op == OP_SHR) && !interp_is_unsigned(t))
 		y = op2(g, OP_AND, y, gen_const(g, t, 127)); // a negative amount has no meaning
 	return chance(g, 50) || op == OP_DIV || op == OP_MOD || op == OP_SHL || op == OP_SHR ? op2(g, op, x, y)
 	                                                                                     : op2(g, op, y, x);
@@ -283,7 +287,9 @@ static int gen_bitcast(struct gen *g)
 	tgc_type to = from == TGC_F32   ? TGC_I32
 	              : from == TGC_F64 ? TGC_I64
 	              : from == TGC_I32 ? TGC_F32
-	                                : TGC_F64;
+	              : from == TGC_I64 ? TGC_F64
+	              : from == TGC_U32 ? TGC_I32
+	                                : TGC_I64;
 
 	if (interp_bits(from) < 32 || (interp_is_float(from) && g->s->nodes[x].op != OP_DATA) ||
 	    (interp_is_float(to) && !g->raw))

@@ -153,11 +153,9 @@ static void count_nodes(struct coverage *c, const struct sketch *s, bool raw)
 
 static void print_coverage(const struct coverage *c)
 {
-	static const tgc_type types[] = {TGC_F32, TGC_F64, TGC_I32, TGC_I64, TGC_U8, TGC_BOOL};
-
 	printf("%-10s", "op");
-	for (int k = 0; k < TG_COUNT(types); k++)
-		printf("%8s", tgc_type_name(types[k]));
+	for (int k = 0; k < TGC_TYPE_COUNT; k++)
+		printf("%7s", tgc_type_name((tgc_type)k));
 	printf("\n");
 	for (int op = 0; op < SK_OPS; op++) {
 		int64_t total = 0;
@@ -167,8 +165,8 @@ static void print_coverage(const struct coverage *c)
 		if (total == 0)
 			continue;
 		printf("%-10s", sk_name(op));
-		for (int k = 0; k < TG_COUNT(types); k++)
-			printf("%8lld", (long long)c->op[op][types[k]]);
+		for (int k = 0; k < TGC_TYPE_COUNT; k++)
+			printf("%7lld", (long long)c->op[op][k]);
 		printf("\n");
 	}
 	printf("%lld graphs (%lld raw), %lld nodes, %.0f %% views, %.0f %% casts, %.0f %% with several "
@@ -246,6 +244,7 @@ int main(int argc, char **argv)
 	struct fuzz_options opt = {.seed = 1, .graphs = 1000, .device = "cpu", .threads = 1, .only = -1};
 	static struct coverage cover;
 	struct judge j = {.opt = &opt};
+	tgc_stats stats;
 	int failures = 0;
 
 	if (!parse(argc, argv, &opt)) {
@@ -271,6 +270,10 @@ int main(int argc, char **argv)
 	printf("%lld gradients, %lld elements compared, %.3f %% unsure\n", (long long)j.gradients,
 	       (long long)j.grad_tally.compared,
 	       100.0 * (double)j.grad_tally.unsure / ((double)j.grad_tally.compared + 1));
+	stats = tgc_get_stats(j.one);
+	printf("%llu plans, %llu kernels compiled, %llu reused, %llu launches\n",
+	       (unsigned long long)stats.plans_built, (unsigned long long)stats.kernels_compiled,
+	       (unsigned long long)stats.kernels_reused, (unsigned long long)stats.launches);
 	printf("%d failures\n", failures);
 	tgc_context_free(&j.one);
 	tgc_context_free(&j.many);
