@@ -384,7 +384,6 @@ static void settle(struct grouping *g, int v)
 		if (g->vals[v].base >= 0)
 			g->map_of[g->vals[v].base] = at;
 		own(g, v, at, AT_FULL);
-		g->vals[v].kept = true;
 		g->vals[v].depth = 0;
 	}
 }

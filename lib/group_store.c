@@ -111,10 +111,8 @@ static bool lifts(const struct storing *s, int v, int group, int k)
 	const struct pnode *n = &p->nodes[v];
 	double elems = (double)prog_elems(p, v), bytes = 0, flops = op_flops(n->op, (tgc_type)n->type);
 
-	if (g->vals[v].kept)
-		return false;
 	if (op_info[n->op].cls == CLASS_MOVE)
-		return true;
+		return !layout_is_copy(p, v);
 	if (!op_is_elementwise(n->op) || flops > 2 || g->vals[v].need || g->vals[v].flag)
 		return false;
 	for (int i = 0; i < n->nsrc; i++) {

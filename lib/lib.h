@@ -609,7 +609,6 @@ struct gvalue {
 	uint8_t at;
 	bool flag;      // holds error sites that no group has taken
 	bool stored, must; // it gets a buffer; it is an output
-	bool kept;      // a rule stores it, whatever the estimates say
 	uint8_t need;   // NEED_*
 	int32_t level;  // of the lowest group that may use it
 	int32_t ops, depth; // operations and their depth, back to buffers

@@ -213,8 +213,6 @@ static struct fnum term(struct fnum x, struct fnum y)
 	if (!isfinite(x.v) || !isfinite(y.v)) {
 		r.unsure |= x.b > 0 || y.b > 0;
 		r.b = 0;
-	} else if (!isfinite(r.v)) {
-		r.unsure = true; // a fused step need not overflow
 	}
 	return r;
 }
