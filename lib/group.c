@@ -272,7 +272,7 @@ static int asked(const struct grouping *g, int user, int k)
 	case OP_WINDOW:
 		return need | NEED_REPEAT | NEED_WHOLE;
 	case OP_FOLD:
-		return n->attr[1] > 1 ? NEED_REPEAT : need;
+		return (n->attr[1] - 1) * n->attr[3] >= n->attr[2] ? NEED_REPEAT : need & ~NEED_OPERAND;
 	case OP_GATHER:
 		return k ? NEED_REPEAT
 		         : NEED_WHOLE | (prog_elems(p, user) >= prog_elems(p, n->src[0]) ? NEED_REPEAT : 0);
