@@ -22,50 +22,52 @@ struct lower {
 	struct kernel *k;
 	struct kbuild b;
 	struct arena arena;
-	int32_t *buf_of;    // kernel buffer of each plan buffer, -1
-	bool *own;          // pnode is computed here although it has a buffer
-	bool *counted;      // pnode is in kernel.flops already
-	uint32_t *merges;   // by pnode of a reduction: RED loop i continues loop i - 1 as one loop
+	int32_t *buf_of;  // kernel buffer of each plan buffer, -1
+	bool *own;        // pnode is computed here although it has a buffer
+	bool *counted;    // pnode is in kernel.flops already
+	uint32_t *merges; // by pnode of a reduction: RED loop i continues loop i - 1 as one loop
 	struct lower_memo *memo;
 	int nmemo, memo_cap;
 	struct lower_heavy *heavy; // dry run only
 	int nheavy, heavy_cap;
 	bool dry;
-	int guard;          // condition under which the current value is wanted; K_NONE: always
-	int seg;            // segment, K_NONE
-	int home;           // region that loops of reductions are not moved out of
-	int chunk;          // phase 0 of a split group: which chunk of main's range; else K_NONE
-	int64_t chunk_len;  // iterations of main's outermost loop in a chunk
-	bool combine;       // phase 1 of a split group: main comes from the scratch buffer
+	int guard;         // condition under which the current value is wanted; K_NONE: always
+	int seg;           // segment, K_NONE
+	int home;          // region that loops of reductions are not moved out of
+	int chunk;         // phase 0 of a split group: which chunk of main's range; else K_NONE
+	int64_t chunk_len; // iterations of main's outermost loop in a chunk
+	bool combine;      // phase 1 of a split group: main comes from the scratch buffer
 	int depth;
-	char *error;        // malloc'ed; the first one
+	char *error; // malloc'ed; the first one
 };
 
 // ---- lower.c ------------------------------------------------------------------------------------------------
 bool lower_begin(struct lower *lo, const struct plan *p, const struct group *g, const struct target *t);
 void lower_end(struct lower *lo); // frees everything, the kernel too
-int lower_fail(struct lower *lo, const char *fmt, ...) __attribute__((format(printf, 2, 3))); // a value to go on
+int lower_fail(struct lower *lo, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));     // a value to go on
 int lower_buf(struct lower *lo, int plan_buf); // its kernel buffer
 int lower_flags(struct lower *lo);             // the kernel buffer of error flags
 #define NODE(lo, n) (&(lo)->plan->prog.nodes[n])
 
-// ---- lower_nest.c, lower_order.c, lower_segment.c: loops around roots ----------------------------------------
+// ---- lower_nest.c, lower_order.c, lower_segment.c: loops around roots
+// ----------------------------------------
 struct lower_root {
-	int node, buf;              // pnode, plan buffer
-	int axis_of[LOWER_RANK];    // nest axis of each of its axes; -1: size 1
-	bool linear;                // same elements, other axes
-	bool partial;               // a chunk of main, to the scratch buffer; axis 0 of the nest is the chunk
-	int level;                  // loops it stands in
+	int node, buf;           // pnode, plan buffer
+	int axis_of[LOWER_RANK]; // nest axis of each of its axes; -1: size 1
+	bool linear;             // same elements, other axes
+	bool partial;            // a chunk of main, to the scratch buffer; axis 0 of the nest is the chunk
+	int level;               // loops it stands in
 };
 struct lower_nest {
 	int naxes;
 	int64_t size[LOWER_RANK];
-	int order[LOWER_RANK];      // axes, outermost loop first
-	uint32_t merges;            // by position in order: one loop with the position before
-	int nroots;                 // the first has all the axes
+	int order[LOWER_RANK]; // axes, outermost loop first
+	uint32_t merges;       // by position in order: one loop with the position before
+	int nroots;            // the first has all the axes
 	struct lower_root *roots;
-	int loop[LOWER_RANK];       // dry run: by axis
-	int64_t chunk_from;         // partial: the first chunk
+	int loop[LOWER_RANK]; // dry run: by axis
+	int64_t chunk_from;   // partial: the first chunk
 };
 void lower_nests(struct lower *lo);
 void lower_segments(struct lower *lo);
@@ -77,10 +79,10 @@ void lower_choose(struct lower *lo, struct lower_nest *nest);
 // ---- lower_value.c ------------------------------------------------------------------------------------------
 int lower_value(struct lower *lo, int node, const int *idx);
 int lower_cast(struct lower *lo, int v, tgc_type t);
-bool lower_loaded(const struct lower *lo, int node); // it comes from a buffer
-int lower_plan_buf(const struct lower *lo, int node); // the plan buffer it lives in, -1
+bool lower_loaded(const struct lower *lo, int node);                  // it comes from a buffer
+int lower_plan_buf(const struct lower *lo, int node);                 // the plan buffer it lives in, -1
 int lower_at(struct lower *lo, const struct pbuf *p, const int *idx); // address of an element
-void lower_forget(struct lower *lo);                 // empties the memo
+void lower_forget(struct lower *lo);                                  // empties the memo
 // lo <= v < hi as a bool value, K_NONE when that is certain.
 int lower_inside(struct lower *lo, int v, int64_t from, int64_t to);
 int lower_select(struct lower *lo, int cond, int x, int y); // cond K_NONE: x

@@ -127,7 +127,8 @@ void lower_scatter(struct lower *lo)
 	for (int a = 0; a < s.n->rank; a++) {
 		if (a == s.axis)
 			continue;
-		loop[nloops] = kb_for(&lo->b, AXIS_PAR, kb_int(&lo->b, 0), kb_int(&lo->b, s.n->dims[a].n), 0, NULL, NULL);
+		loop[nloops] =
+		    kb_for(&lo->b, AXIS_PAR, kb_int(&lo->b, 0), kb_int(&lo->b, s.n->dims[a].n), 0, NULL, NULL);
 		s.at[a] = kb_index(&lo->b, loop[nloops++]);
 	}
 	copy_base(lo, &s);

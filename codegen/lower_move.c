@@ -30,7 +30,8 @@ void lower_unravel(struct lower *lo, int rank, const struct dim *d, int at, int 
 }
 
 // Axes are matched in runs of equal products, so that an axis that is not touched keeps its index.
-static void reshape_index(struct lower *lo, const struct pnode *n, const struct pnode *s, const int *idx, int *out)
+static void reshape_index(struct lower *lo, const struct pnode *n, const struct pnode *s, const int *idx,
+                          int *out)
 {
 	int i = 0, j = 0;
 	while (i < n->rank || j < s->rank) {

@@ -89,8 +89,8 @@ static void gather(struct lower *lo, const bool *done, struct lower_nest *nest, 
 
 // ---- emission
 
-static void root_index(struct lower *lo, const struct lower_nest *nest, const struct lower_root *r, const int *axis,
-                       int *idx)
+static void root_index(struct lower *lo, const struct lower_nest *nest, const struct lower_root *r,
+                       const int *axis, int *idx)
 {
 	const struct pnode *n = NODE(lo, r->node);
 	if (r->linear) {
@@ -122,7 +122,8 @@ static int open_loop(struct lower *lo, struct lower_nest *nest, int at, int *axi
 	return loop;
 }
 
-static int value_of(struct lower *lo, const struct lower_nest *nest, const struct lower_root *r, const int *axis)
+static int value_of(struct lower *lo, const struct lower_nest *nest, const struct lower_root *r,
+                    const int *axis)
 {
 	int idx[LOWER_RANK];
 	if (r->partial)
@@ -142,7 +143,8 @@ static void store(struct lower *lo, const struct lower_nest *nest, const struct 
 	root_index(lo, nest, r, axis, idx);
 	if (r->partial) {
 		int64_t elems = lower_linear(lo, n->rank, n->dims, idx, &at);
-		at = kb_affine(&lo->b, elems * nest->chunk_from, 2, (int64_t[]){elems, 1}, (int[]){axis[0], at});
+		at =
+		    kb_affine(&lo->b, elems * nest->chunk_from, 2, (int64_t[]){elems, 1}, (int[]){axis[0], at});
 	} else {
 		at = n->rank ? lower_at(lo, p, idx) : kb_int(&lo->b, 0);
 	}
@@ -156,7 +158,8 @@ static void values_at(struct lower *lo, const struct lower_nest *nest, int level
 			value[i] = value_of(lo, nest, &nest->roots[i], axis);
 }
 
-static void stores_at(struct lower *lo, const struct lower_nest *nest, int level, const int *axis, const int *value)
+static void stores_at(struct lower *lo, const struct lower_nest *nest, int level, const int *axis,
+                      const int *value)
 {
 	for (int i = 0; i < nest->nroots; i++)
 		if (nest->roots[i].level == level)

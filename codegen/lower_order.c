@@ -143,7 +143,8 @@ static void merge_axes(const struct lower *dry, struct lower_nest *nest, const b
 	bool partial = nest->roots[0].partial;
 	for (int i = partial ? 2 : 1; i < nest->naxes; i++) {
 		int x = nest->order[i - 1], y = nest->order[i];
-		if (!level_between(nest, i) && as_one(dry->k, live, nest->loop[x], nest->loop[y], nest->size[y]))
+		if (!level_between(nest, i) &&
+		    as_one(dry->k, live, nest->loop[x], nest->loop[y], nest->size[y]))
 			nest->merges |= 1u << i;
 	}
 }

@@ -96,7 +96,8 @@ static int summed_axes(const struct lower *lo, int64_t *size)
 	if (n->op == OP_CONTRACT) {
 		for (int i = 0; i < n->nattr / 8; i++)
 			if (x[i].role == ROLE_CONTRACTED)
-				size[count++] = x[i].b >= 0 ? NODE(lo, n->src[1])->dims[x[i].b].n : a->dims[x[i].a].n;
+				size[count++] =
+				    x[i].b >= 0 ? NODE(lo, n->src[1])->dims[x[i].b].n : a->dims[x[i].a].n;
 	} else {
 		for (int i = 0; i < a->rank; i++)
 			if (n->attr[0] >> i & 1)

@@ -77,7 +77,8 @@ static bool tables_build(struct lower *lo, struct tables *t)
 	for (int s = 0; s < g->nsegs; s++)
 		t->blocks += (prog_elems(&lo->plan->prog, g->roots[s * m]) + SEGMENT_CHUNK - 1) / SEGMENT_CHUNK;
 	int64_t *of = ARENA_ARRAY(&lo->arena, int64_t, t->blocks + 1);
-	int64_t *first = ARENA_ARRAY(&lo->arena, int64_t, g->nsegs), *len = ARENA_ARRAY(&lo->arena, int64_t, g->nsegs);
+	int64_t *first = ARENA_ARRAY(&lo->arena, int64_t, g->nsegs),
+	        *len = ARENA_ARRAY(&lo->arena, int64_t, g->nsegs);
 	if (!of || !first || !len)
 		return false;
 	for (int s = 0; s < g->nsegs; s++) {
@@ -111,7 +112,8 @@ static void segmented_bufs(struct lower *lo)
 		for (int s = 1; s < lo->group->nsegs; s++) {
 			int other = counterpart(lo, lo->k->bufs[b].node, s);
 			if (other < 0) {
-				lower_fail(lo, "segment %d has nothing for plan buffer %d", s, lo->k->bufs[b].node);
+				lower_fail(lo, "segment %d has nothing for plan buffer %d", s,
+				           lo->k->bufs[b].node);
 				return;
 			}
 			nodes[s] = other;

@@ -110,7 +110,8 @@ static int load(struct lower *lo, int node, const int *idx)
 	const struct pbuf *p = &lo->plan->bufs[pb];
 	int rank = NODE(lo, node)->rank, buf = lower_buf(lo, pb);
 	if (p->rank != rank && !(p->rank == 1 && rank == 0))
-		return lower_fail(lo, "plan buffer %d has rank %d, its pnode %d rank %d", pb, p->rank, node, rank);
+		return lower_fail(lo, "plan buffer %d has rank %d, its pnode %d rank %d", pb, p->rank, node,
+		                  rank);
 	int at = rank ? lower_at(lo, p, idx) : kb_int(&lo->b, 0);
 	return kb_load(&lo->b, buf, at, lo->guard, lo->k->bufs[buf].segmented ? lo->seg : K_NONE);
 }
@@ -214,7 +215,8 @@ static int compute(struct lower *lo, int node, const int *idx)
 			return elementwise(lo, node, idx);
 		if (op_info[n->op].cls == CLASS_MOVE)
 			return lower_move(lo, node, idx);
-		return lower_fail(lo, "%s (pnode %d) cannot be computed inside a kernel", op_info[n->op].name, node);
+		return lower_fail(lo, "%s (pnode %d) cannot be computed inside a kernel", op_info[n->op].name,
+		                  node);
 	}
 }
 

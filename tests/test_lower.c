@@ -484,6 +484,42 @@ static void split_sums(void **state)
 	}
 }
 
+static void split_products(void **state)
+{
+	(void)state;
+	static const int64_t sizes[][4] = {{20, 30, 1000, 4}, {3, 40, 1001, 7}, {1, 1, 700, 16}};
+	for (int i = 0; i < TG_COUNT(sizes); i++) {
+		struct bench t;
+		open_bench(&t);
+		int64_t m = sizes[i][0], n = sizes[i][1], k = sizes[i][2];
+		int a = leaf(&t, TGC_F32, DIMS(m, k)), b = leaf(&t, TGC_F32, DIMS(k, n));
+		t.group.kind = GROUP_CONTRACT;
+		t.group.main = matmul(&t, a, b, m, n, false);
+		t.group.split = sizes[i][3];
+		struct dim d = {.n = t.group.split * m * n};
+		t.group.scratch_buf = add_buf(&t, BUF_ARENA, TGC_F32, 1, &d, -1);
+		root(&t, like(&t, OP_NEG, 1, t.group.main, -1, -1));
+		check(&t);
+	}
+}
+
+// Roots of shapes that share no loops: a sum over rows beside one over columns and the elements.
+static void mixed_roots(void **state)
+{
+	(void)state;
+	struct bench t;
+	open_bench(&t);
+	int x = leaf(&t, TGC_F32, DIMS(30, 45)), y = like(&t, OP_MUL, 2, x, x, -1),
+	    rows = reduce(&t, OP_SUM, y, 2);
+	t.group.kind = GROUP_REDUCE;
+	t.group.main = rows;
+	root(&t, reduce(&t, OP_SUM, y, 1));
+	root(&t, rows);
+	root(&t, like(&t, OP_DIV, 2, y, expand(&t, rows, DIMS(30, 45)), -1));
+	root(&t, node(&t, OP_RESHAPE, TGC_F32, DIMS(45, 30), 1, (int32_t[]){y}, 0, NULL));
+	check(&t);
+}
+
 static void movements(void **state)
 {
 	(void)state;
@@ -513,11 +549,16 @@ static void convolutions(void **state)
 		int64_t n, ci, co, h, w, kh, kw, stride, pad, dil_a, dil_b, oh, ow;
 		bool last; // channels-last input, output and weights
 	} cases[] = {
-	    {2, 3, 5, 6, 8, 3, 3, 1, 1, 1, 1, 6, 8, false}, {2, 16, 32, 6, 16, 3, 3, 1, 1, 1, 1, 6, 16, true},
-	    {1, 4, 17, 9, 40, 3, 3, 1, 1, 1, 1, 9, 40, true}, {2, 3, 4, 9, 11, 3, 3, 2, 1, 1, 1, 5, 6, false},
-	    {2, 3, 4, 5, 5, 3, 3, 1, 1, 2, 1, 9, 9, true},  {2, 3, 4, 8, 8, 3, 3, 1, 2, 1, 2, 8, 8, false},
-	    {2, 3, 4, 8, 8, 3, 3, 1, -1, 1, -1, 8, 8, true}, {2, 3, 4, 20, 20, 18, 18, 1, 0, 1, 1, 3, 3, true},
-	    {2, 3, 4, 20, 20, 18, 18, 1, 1, 1, 1, 5, 5, false}, {2, 70, 3, 7, 7, 3, 3, 1, 1, 1, 1, 7, 7, true},
+	    {2, 3, 5, 6, 8, 3, 3, 1, 1, 1, 1, 6, 8, false},
+	    {2, 16, 32, 6, 16, 3, 3, 1, 1, 1, 1, 6, 16, true},
+	    {1, 4, 17, 9, 40, 3, 3, 1, 1, 1, 1, 9, 40, true},
+	    {2, 3, 4, 9, 11, 3, 3, 2, 1, 1, 1, 5, 6, false},
+	    {2, 3, 4, 5, 5, 3, 3, 1, 1, 2, 1, 9, 9, true},
+	    {2, 3, 4, 8, 8, 3, 3, 1, 2, 1, 2, 8, 8, false},
+	    {2, 3, 4, 8, 8, 3, 3, 1, -1, 1, -1, 8, 8, true},
+	    {2, 3, 4, 20, 20, 18, 18, 1, 0, 1, 1, 3, 3, true},
+	    {2, 3, 4, 20, 20, 18, 18, 1, 1, 1, 1, 5, 5, false},
+	    {2, 70, 3, 7, 7, 3, 3, 1, 1, 1, 1, 7, 7, true},
 	    {1, 2, 3, 5, 5, 1, 1, 2, 0, 1, 1, 3, 3, true},
 	};
 	for (int i = 0; i < TG_COUNT(cases); i++) {
@@ -537,8 +578,9 @@ static void convolutions(void **state)
 		                        {ROLE_WINDOW, 2, 2, 2, c0, p, da, db},
 		                        {ROLE_WINDOW, 3, 3, 3, c0, p, da, db}};
 		t.group.kind = GROUP_CONTRACT;
-		t.group.main = node(&t, OP_CONTRACT, TGC_F32, DIMS(cases[i].n, cases[i].co, cases[i].oh, cases[i].ow), 2,
-		                    (int32_t[]){x, w}, 40, (int64_t *)ax);
+		t.group.main =
+		    node(&t, OP_CONTRACT, TGC_F32, DIMS(cases[i].n, cases[i].co, cases[i].oh, cases[i].ow), 2,
+		         (int32_t[]){x, w}, 40, (int64_t *)ax);
 		if (cases[i].last)
 			memcpy(t.last_order, last, sizeof last);
 		root(&t, like(&t, OP_NEG, 1, t.group.main, -1, -1));
@@ -629,10 +671,11 @@ static void segments(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(elementwise), cmocka_unit_test(bias),     cmocka_unit_test(reductions),
-	    cmocka_unit_test(softmax),     cmocka_unit_test(products), cmocka_unit_test(split_sums),
-	    cmocka_unit_test(movements),   cmocka_unit_test(convolutions), cmocka_unit_test(gathers),
-	    cmocka_unit_test(sources),     cmocka_unit_test(layer_norm), cmocka_unit_test(segments),
+	    cmocka_unit_test(elementwise),    cmocka_unit_test(bias),        cmocka_unit_test(reductions),
+	    cmocka_unit_test(softmax),        cmocka_unit_test(products),    cmocka_unit_test(split_sums),
+	    cmocka_unit_test(split_products), cmocka_unit_test(mixed_roots), cmocka_unit_test(movements),
+	    cmocka_unit_test(convolutions),   cmocka_unit_test(gathers),     cmocka_unit_test(sources),
+	    cmocka_unit_test(layer_norm),     cmocka_unit_test(segments),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,8 @@
 // Pass tile: from scalar loops to vectors and register tiles.
 // Requires the free level. A perfect nest of PAR loops is opened as a whole: tile loops outside, then UNROLL,
 // then LANE, then the body; what does not fill a tile gets smaller tiles and masked lanes. Reductions: see
-// tile_red.c. Choices: tile_choose.c; they follow from shape and target alone. Leaves PAR, RED, UNROLL and LANE.
-// Keeps the values of everything but reductions, whose terms are grouped anew.
+// tile_red.c. Choices: tile_choose.c; they follow from shape and target alone. Leaves PAR, RED, UNROLL and
+// LANE. Keeps the values of everything but reductions, whose terms are grouped anew.
 #include "pass/tile.h"
 
 #include <stdlib.h>
@@ -72,7 +72,8 @@ static int inner_par(const struct kcopy *cp, int loop)
 		const struct kinst *in = &k->insts[r->insts[i]];
 		if (!cp->live[r->insts[i]])
 			continue;
-		if (in->op == K_STORE || (in->op == K_FOR && (inner >= 0 || k->loops[in->aux].kind != AXIS_PAR)))
+		if (in->op == K_STORE ||
+		    (in->op == K_FOR && (inner >= 0 || k->loops[in->aux].kind != AXIS_PAR)))
 			return -1;
 		if (in->op == K_FOR)
 			inner = in->aux;
@@ -161,8 +162,8 @@ static void emit_range(struct kcopy *cp, struct nest *t, int at, int start, int 
 	int64_t step = (int64_t)x->unroll * x->width, w = x->width;
 	int full = kb_idiv(b, count, step);
 	int loop = kb_for(b, AXIS_SERIAL, kb_int(b, 0), full, 0, NULL, NULL);
-	emit_tile(cp, t, at, kb_affine(b, 0, 2, (int64_t[]){1, step}, (int[]){start, kb_index(b, loop)}), x->unroll,
-	          false);
+	emit_tile(cp, t, at, kb_affine(b, 0, 2, (int64_t[]){1, step}, (int[]){start, kb_index(b, loop)}),
+	          x->unroll, false);
 	kb_end(b, loop, NULL);
 	int done = kb_imul(b, full, step);
 	int rest = kb_idiv(b, kb_affine(b, w - 1, 2, (int64_t[]){1, -1}, (int[]){count, done}), w);
@@ -177,7 +178,8 @@ static void emit_coarse(struct kcopy *cp, struct nest *t, int at)
 {
 	struct kbuild *b = cp->b;
 	const struct tile_axis *x = &t->axis[at];
-	int64_t step = (int64_t)x->unroll * x->width, size = x->n / 256 > BLOCK_ELEMS ? x->n / 256 : BLOCK_ELEMS;
+	int64_t step = (int64_t)x->unroll * x->width,
+	        size = x->n / 256 > BLOCK_ELEMS ? x->n / 256 : BLOCK_ELEMS;
 	size = (size + step - 1) / step * step;
 	int64_t blocks = x->n / size, tiles = -(size / step), base = blocks * size;
 	int loop = open_loop(cp, kb_int(b, 0), kb_int(b, blocks + 1)), block = kb_index(b, loop);
@@ -224,7 +226,8 @@ static void emit_body(struct kcopy *cp, struct nest *t)
 		lane = x->width > 1 ? i : lane;
 		if (x->replicas > 1) {
 			loops[n] = kb_for(b, AXIS_UNROLL, kb_int(b, 0), kb_int(b, x->replicas), 0, NULL, NULL);
-			index = kb_affine(b, 0, 2, (int64_t[]){1, x->width}, (int[]){index, kb_index(b, loops[n++])});
+			index = kb_affine(b, 0, 2, (int64_t[]){1, x->width},
+			                  (int[]){index, kb_index(b, loops[n++])});
 			s->accumulators *= x->replicas;
 		}
 		s->preset[x->loop] = index;
@@ -235,7 +238,8 @@ static void emit_body(struct kcopy *cp, struct nest *t)
 		s->preset[x->loop] = kb_iadd(b, s->preset[x->loop], kb_index(b, loops[n++]));
 		s->in_lane = true;
 		if (x->masked)
-			tile_mask(cp, x->loop, s->preset[x->loop], kcopy_value(cp, cp->from->loops[x->loop].hi));
+			tile_mask(cp, x->loop, s->preset[x->loop],
+			          kcopy_value(cp, cp->from->loops[x->loop].hi));
 	}
 	kcopy_body(cp, t->first, s->preset[t->first], NULL, NULL);
 	if (lane >= 0) {

@@ -18,23 +18,23 @@ struct tile {
 	bool small;      // the phase is not worth a second thread
 	bool in_lane;    // the copy stands inside a LANE loop
 	int lane_loop, lane_index; // RED lanes: the old loop, the new index
-	int mask;        // of loads and stores that vary; K_NONE
-	int accumulators; // replicas around the copy
+	int mask;                  // of loads and stores that vary; K_NONE
+	int accumulators;          // replicas around the copy
 };
 struct tile_axis { // one loop of a perfect nest
 	int loop;
-	int64_t n;       // iterations; -1: not constant
+	int64_t n; // iterations; -1: not constant
 	int unroll, width;
-	bool peel;       // its first and last tile get code of their own
+	bool peel; // its first and last tile get code of their own
 	// The copy being made:
 	int start, replicas;
 	bool masked;
 };
 
 // ---- tile_choose.c: analysis of the old kernel
-bool tile_lanes(struct tile *s); // fills lane, width, best; false: out of memory
-int64_t tile_trip(const struct kernel *k, int loop); // iterations at most, as far as can be seen
-int tile_chained(const struct kernel *k, int loop);  // the RED loop inside that goes on with its carry, -1
+bool tile_lanes(struct tile *s);                      // fills lane, width, best; false: out of memory
+int64_t tile_trip(const struct kernel *k, int loop);  // iterations at most, as far as can be seen
+int tile_chained(const struct kernel *k, int loop);   // the RED loop inside that goes on with its carry, -1
 int64_t tile_terms(const struct kernel *k, int loop); // steps of the chain it begins
 double tile_phase_cost(const struct tile *s, int region);
 // Unrolling of a perfect nest axis[0..n), outermost first; may reorder it.
@@ -46,7 +46,8 @@ bool tile_is_tap(struct tile *s, int loop); // a short loop whose conditions fol
 bool tile_red(struct kcopy *cp, int loop);
 
 // ---- tile.c
-void tile_mask(struct kcopy *cp, int loop, int index, int end); // from here on index < end is asked; else K_NONE
+void tile_mask(struct kcopy *cp, int loop, int index,
+               int end); // from here on index < end is asked; else K_NONE
 void tile_unmask(struct kcopy *cp);
 
 #endif

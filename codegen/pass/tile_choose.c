@@ -16,7 +16,8 @@ static int64_t upper(const struct kernel *k, int hi, int lo)
 	int64_t best = INT64_MAX, d, coef_h, coef_l;
 	if (h->op == OP_MIN || l->op == OP_MAX) {
 		for (int i = 0; i < 2; i++) {
-			d = h->op == OP_MIN ? upper(k, kernel_src(k, hi, i), lo) : upper(k, hi, kernel_src(k, lo, i));
+			d = h->op == OP_MIN ? upper(k, kernel_src(k, hi, i), lo)
+			                    : upper(k, hi, kernel_src(k, lo, i));
 			best = d < best ? d : best;
 		}
 		return best;
@@ -52,8 +53,8 @@ int tile_chained(const struct kernel *k, int loop)
 	const struct kregion *r = &k->regions[l->body];
 	for (int i = 0; i < r->n && l->ncarry; i++) {
 		const struct kinst *in = &k->insts[r->insts[i]];
-		if (in->op == K_FOR && k->loops[in->aux].kind == AXIS_RED && k->loops[in->aux].ncarry == l->ncarry &&
-		    k->loops[in->aux].init[0] == l->arg[0])
+		if (in->op == K_FOR && k->loops[in->aux].kind == AXIS_RED &&
+		    k->loops[in->aux].ncarry == l->ncarry && k->loops[in->aux].init[0] == l->arg[0])
 			return in->aux;
 	}
 	return -1;
@@ -122,7 +123,8 @@ static double inst_cost(const struct tile *s, int v, int lane, int lanes)
 		break;
 	}
 	double cost = op_cost(in->op, (tgc_type)in->type);
-	double parts = vector ? (double)lanes * (double)tgc_type_bytes((tgc_type)in->type) / s->t->vector_bytes : 1;
+	double parts =
+	    vector ? (double)lanes * (double)tgc_type_bytes((tgc_type)in->type) / s->t->vector_bytes : 1;
 	return cost * (parts > 1 ? parts : 1);
 }
 
@@ -287,14 +289,15 @@ static bool contains_red(const struct kernel *k, int region, bool lanes, const b
 	return false;
 }
 
-struct uses { // loads inside reductions
+struct uses {         // loads inside reductions
 	int loads;    // that vary with the loop asked about
 	int reused;   // that do not, but vary with the lanes (or: with the reduction, where that has the lanes)
 	bool uniform; // bounds of loops inside do not vary with it
 	int carries;  // of the largest chain
 };
 
-static void look(const struct tile *s, int region, const bool *varies, const bool *vector, bool in_red, struct uses *u)
+static void look(const struct tile *s, int region, const bool *varies, const bool *vector, bool in_red,
+                 struct uses *u)
 {
 	const struct kernel *k = s->k;
 	const struct kregion *r = &k->regions[region];
@@ -330,7 +333,9 @@ static int red_lane_loop(const struct tile *s, int region)
 	const struct kregion *r = &k->regions[region];
 	for (int i = 0; i < r->n; i++) {
 		const struct kinst *in = &k->insts[r->insts[i]];
-		int found = in->op == K_FOR ? s->lane[in->aux] ? in->aux : red_lane_loop(s, k->loops[in->aux].body) : -1;
+		int found = in->op == K_FOR
+		                ? s->lane[in->aux] ? in->aux : red_lane_loop(s, k->loops[in->aux].body)
+		                : -1;
 		if (found >= 0)
 			return found;
 	}
@@ -345,7 +350,8 @@ static int heaviest(const struct kernel *k, int region, bool in_red)
 	for (int i = 0; i < r->n; i++) {
 		const struct kinst *in = &k->insts[r->insts[i]];
 		if (in->op == K_FOR) {
-			int m = heaviest(k, k->loops[in->aux].body, in_red || k->loops[in->aux].kind == AXIS_RED);
+			int m =
+			    heaviest(k, k->loops[in->aux].body, in_red || k->loops[in->aux].kind == AXIS_RED);
 			most = m > most ? m : most;
 		} else if (in_red && in->op < OP_COUNT) {
 			own += (int)op_cost(in->op, (tgc_type)in->type);
@@ -400,10 +406,12 @@ static void order(const struct tile *s, struct tile_axis *axis, int lane, int ro
 	int64_t steps = 1;
 	const struct kregion *r = &s->k->regions[body];
 	for (int i = 0; i < r->n; i++)
-		if (s->k->insts[r->insts[i]].op == K_FOR && tile_terms(s->k, s->k->insts[r->insts[i]].aux) > steps)
+		if (s->k->insts[r->insts[i]].op == K_FOR &&
+		    tile_terms(s->k, s->k->insts[r->insts[i]].aux) > steps)
 			steps = tile_terms(s->k, s->k->insts[r->insts[i]].aux);
 	int64_t bytes = axis[lane].n * steps * s->t->vector_bytes / axis[lane].width;
-	bool far = bytes > s->t->l2_bytes, few = tiles(&axis[row]) < 16 && tiles(&axis[lane]) > tiles(&axis[row]);
+	bool far = bytes > s->t->l2_bytes,
+	     few = tiles(&axis[row]) < 16 && tiles(&axis[lane]) > tiles(&axis[row]);
 	if (row < lane && (far || few))
 		swap(axis, row, lane);
 }

@@ -148,7 +148,8 @@ static void lanes_body(struct kcopy *cp, int old, int unroll, const int *init, i
 	struct kbuild *b = cp->b;
 	int64_t w = s->width[old], n;
 	int lo = kcopy_value(cp, cp->from->loops[old].lo), hi = kcopy_value(cp, cp->from->loops[old].hi);
-	int count = kb_affine(b, 0, 2, (int64_t[]){1, -1}, (int[]){hi, lo}), full = kb_idiv(b, count, unroll * w);
+	int count = kb_affine(b, 0, 2, (int64_t[]){1, -1}, (int[]){hi, lo}),
+	    full = kb_idiv(b, count, unroll * w);
 	bool known = kernel_trip(cp->from, old, &n);
 	memcpy(out, init, sizeof *out * (size_t)ncarry(cp, old));
 	if (!known || n >= unroll * w)
@@ -157,7 +158,8 @@ static void lanes_body(struct kcopy *cp, int old, int unroll, const int *init, i
 		return;
 	int done = kb_imul(b, full, unroll * w);
 	int rest = kb_idiv(b, kb_affine(b, w - 1, 2, (int64_t[]){1, -1}, (int[]){count, done}), w);
-	struct range r = {.loop = old, .from = kb_int(b, 0), .to = rest, .scale = w, .trip = unroll, .end = K_NONE};
+	struct range r = {
+	    .loop = old, .from = kb_int(b, 0), .to = rest, .scale = w, .trip = unroll, .end = K_NONE};
 	r.offset = kb_affine(b, 0, 3, (int64_t[]){1, 1, 1}, (int[]){lo, done, s->lane_index});
 	if (!known || n % w)
 		r.end = hi;
