@@ -291,7 +291,7 @@ void emit_affine(struct emit *e, int inst)
 }
 
 // ---- reduction trees ----
-// n values pair i with i + n/2; an odd one out goes last into the next round.
+// n values pair i with i + half, half = n / 2 rounded up, until one is left.
 
 static LLVMValueRef combine(struct emit *e, int op, tgc_type t, LLVMValueRef x, LLVMValueRef y)
 {
@@ -302,12 +302,10 @@ static LLVMValueRef combine(struct emit *e, int op, tgc_type t, LLVMValueRef x, 
 LLVMValueRef emit_tree(struct emit *e, int op, tgc_type t, int n, LLVMValueRef *x)
 {
 	while (n > 1) {
-		int half = n / 2;
-		for (int i = 0; i < half; i++)
+		int half = (n + 1) / 2;
+		for (int i = 0; i + half < n; i++)
 			x[i] = combine(e, op, t, x[i], x[i + half]);
-		if (n % 2)
-			x[half] = x[n - 1];
-		n = half + n % 2;
+		n = half;
 	}
 	return x[0];
 }

