@@ -298,6 +298,8 @@ char *emit_llvm(const struct kernel *k, const struct target *t, const char *name
 // Object code in malloc'ed memory; *asm_text, if asked for, the assembly. jit: for this host, else for t.
 char *emit_llvm_object(const struct kernel *k, const struct target *t, const char *name, void **object,
                        size_t *object_bytes, char **llvm_text, char **asm_text);
+// Everything besides the kernel's text and name that objects depend on: compiler, processor, options. malloc'ed.
+char *emit_llvm_stamp(const struct target *t);
 char *emit_llvm_module(void *module, const struct target *t, void **object, size_t *object_bytes); // as it is
 
 // ---- emit_llvm_program.c: a whole program as one object, with a function that calls its kernels ------------------

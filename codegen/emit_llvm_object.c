@@ -9,6 +9,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+static const LLVMCodeGenOptLevel LEVEL = LLVMCodeGenLevelDefault;
+static const LLVMRelocMode RELOC = LLVMRelocPIC;
+
 // LLVM's registry of targets is process-wide and filled once.
 static pthread_once_t targets_once = PTHREAD_ONCE_INIT;
 
@@ -36,6 +39,21 @@ char *emit_features(const struct target *t)
 	return t->features ? strdup(t->features) : copied(LLVMGetHostCPUFeatures());
 }
 
+char *emit_llvm_stamp(const struct target *t)
+{
+	unsigned version[3] = {0};
+	char *triple = LLVMGetDefaultTargetTriple(), *cpu = emit_cpu(t), *features = emit_features(t);
+	struct text s = {0};
+	LLVMGetVersion(&version[0], &version[1], &version[2]);
+	if (cpu && features)
+		text_add(&s, "llvm %u.%u.%u level %d reloc %d\ncpu %s %s\nfeatures %s\n", version[0], version[1],
+		         version[2], LEVEL, RELOC, triple, cpu, features);
+	free(cpu);
+	free(features);
+	LLVMDisposeMessage(triple);
+	return text_take(&s);
+}
+
 static char *machine_new(const struct target *t, LLVMTargetMachineRef *machine)
 {
 	char *triple = LLVMGetDefaultTargetTriple(), *message = NULL, *error = NULL;
@@ -48,8 +66,8 @@ static char *machine_new(const struct target *t, LLVMTargetMachineRef *machine)
 	else if (LLVMGetTargetFromTriple(triple, &target, &message))
 		error = copied(message);
 	else
-		*machine = LLVMCreateTargetMachine(target, triple, cpu, features, LLVMCodeGenLevelDefault,
-		                                   LLVMRelocPIC, LLVMCodeModelDefault);
+		*machine = LLVMCreateTargetMachine(target, triple, cpu, features, LEVEL, RELOC,
+		                                   LLVMCodeModelDefault);
 	if (!error && !*machine)
 		error = strdup("no LLVM target machine for this processor");
 	free(cpu);

@@ -1,6 +1,7 @@
 // What is process-wide: one reference-counted, locked object.
 // In:  contexts opening and closing. Out: the object that holds the kernel cache.
-// Not here: the cache itself (jit.c).
+// A process that ends without closing its contexts still has its kernels written to the disk.
+// Not here: the cache itself (jit.c, disk.c).
 #include "runtime.h"
 
 #include <stdlib.h>
@@ -8,6 +9,15 @@
 
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct runtime *shared;
+
+enum { EXIT_SECONDS = 5 };
+
+// Waits a while only: a disk that hangs must not hold the process.
+__attribute__((destructor)) static void finish(void)
+{
+	if (shared && !process_forked(shared) && shared->disk)
+		disk_wait(shared->disk, EXIT_SECONDS);
+}
 
 static struct runtime *create(void)
 {
@@ -42,6 +52,7 @@ void process_close(struct runtime *r)
 		shared = NULL;
 		if (r->jit)
 			jit_close(r);
+		disk_close(r->disk);
 		pthread_mutex_destroy(&r->lock);
 		free(r);
 	}

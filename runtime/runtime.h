@@ -14,6 +14,7 @@ struct runtime {
 	int pid;
 	pthread_mutex_t lock; // of jit
 	struct jit *jit;      // NULL until the first kernel
+	struct disk *disk;    // opened with it; NULL: none
 };
 struct runtime *process_open(void); // NULL: out of memory
 void process_close(struct runtime *r);
@@ -85,7 +86,8 @@ struct code {
 	int64_t blocks[16];
 	int nphases;
 	int64_t scratch_bytes;
-	double compile_ms;
+	double compile_ms; // or to load it
+	bool loaded;       // from the disk
 };
 bool jit_available(void);
 // Compiles what the cache does not hold, several threads side by side. codes[i] belongs to the cache and is kept
@@ -94,6 +96,49 @@ tgc_status jit_compile(struct tgc_context *c, struct runtime *r, int threads, in
                        const struct target *t, const struct code **codes);
 void jit_release(struct runtime *r, const struct code *code); // NULL allowed
 void jit_close(struct runtime *r); // the caller holds the last reference
+
+// ---- disk_folder.c: the folder of the disk cache -----------------------------------------------------------------
+struct disk_place {
+	char folder[1024]; // "" if nothing names one
+	char reason[256];  // why it is this one, or why there is none
+};
+bool disk_find(struct disk_place *p); // by the environment; touches no file
+// A descriptor of the folder, once it is known to be this user's alone; -1 with the reason. make: with its parents.
+int disk_folder(struct disk_place *p, bool make);
+bool disk_build_id(char *text, size_t bytes); // of the loaded file that tgc is in; false: it has none
+
+// ---- disk.c: compiled objects in files ----------------------------------------------------------------------------
+// Whatever is wrong with a file is a miss. The key holds everything that the object depends on.
+struct disk_file { // read and found sound, or packed to be written
+	char *data;    // malloc'ed; key and object lie in it
+	size_t bytes;
+	const char *key, *object;
+	size_t key_bytes, object_bytes;
+	int64_t used;
+};
+struct disk_name {
+	char s[33];
+};
+struct disk_name disk_name(const char *key); // its hash as text
+void *disk_load(int folder, const char *key, size_t *bytes); // malloc'ed; NULL: a miss
+// NULL, or what is wrong with the file. use: it is young again.
+const char *disk_read(int folder, const char *name, struct disk_file *f, bool use);
+bool disk_pack(struct disk_file *f, const char *key, const void *object, size_t bytes); // fills data and bytes
+int disk_publish(int folder, const char *key, const struct disk_file *f); // 0 or errno: then nothing is there
+// Drops the oldest until less than `most` bytes are left, and what writers left behind; 0: everything. Returns how
+// many are left.
+int64_t disk_trim(int folder, int64_t most);
+// Files, the last used first, until fn returns false. false: the folder cannot be read.
+bool disk_each(int folder, bool (*fn)(void *user, const char *name, int64_t bytes, int64_t used), void *user);
+
+// ---- disk_write.c: the cache of this process, written by a thread of its own -----------------------------------------
+#define DISK_LIMIT_BYTES ((int64_t)1 << 30)
+struct disk *disk_open(struct disk_place *p, int64_t limit_bytes); // NULL: p says why there is none
+void disk_close(struct disk *d); // after the last one is written; NULL allowed
+int disk_descriptor(const struct disk *d);
+void disk_store(struct disk *d, const char *key, const void *object, size_t bytes); // copies; written by and by
+bool disk_wait(struct disk *d, int seconds); // until all is written; false: it takes longer
+uint64_t disk_stored(struct disk *d);
 
 // ---- plans.c: plans found by structure, literals promoted --------------------------------------------------------
 // The result is borrowed until the next call; plan_entry_ref keeps it. May turn literals of `l` into scalar leaves

@@ -1,55 +1,71 @@
-// The program `tgc`.
+// The program `tgc`: a table of commands.
 // In:  a command line. Out: text on standard output; exit status 0, 1 on failure, 2 on a wrong call.
-#include <tgc/tgc.h>
+// Not here: the commands themselves, a file each (commands.h).
+#include "commands.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <tgc/base.h>
 
-static const char USAGE[] = "usage: tgc COMMAND\n"
-                            "\n"
-                            "  doctor    what this machine offers: devices, and why one is chosen or missing\n"
-                            "  version   the version of tgc\n"
-                            "  help      this text\n";
-
-static int doctor(void)
+static int version(int argc, char **argv)
 {
-	static const char *const devices[] = {"cpu", "interp"};
-	int status = 0;
-	for (size_t i = 0; i < sizeof devices / sizeof *devices; i++) {
-		tgc_context_options o = {.struct_size = sizeof o, .device = devices[i]};
-		tgc_context *ctx = tgc_context_new(&o);
-		bool ok = tgc_error_status(ctx) == TGC_OK;
-		printf("%-8s %-4s %s\n", devices[i], ok ? "ok" : "no",
-		       ok ? tgc_device_reason(ctx) : tgc_error_message(ctx));
-		tgc_context_free(&ctx);
-	}
-	tgc_context *ctx = tgc_context_new(NULL);
-	if (tgc_error_status(ctx) == TGC_OK)
-		printf("default  %s (%s)\n", tgc_device_name(ctx), tgc_device_reason(ctx));
-	else
-		status = 1;
-	tgc_print_error(ctx);
-	tgc_context_free(&ctx);
-	return status;
+	(void)argc, (void)argv;
+	printf("tgc %d.%d\n", TGC_VERSION_MAJOR, TGC_VERSION_MINOR);
+	return 0;
+}
+
+static int help(int argc, char **argv);
+
+static const struct command {
+	const char *name, *what;
+	int (*run)(int argc, char **argv);
+	bool arguments; // it looks at them itself
+} commands[] = {
+    {"cache", "the disk cache of compiled kernels: list, verify, clear", command_cache, true},
+    {"doctor", "what this machine offers: devices, the cache, and why one is chosen or missing", command_doctor,
+     false},
+    {"version", "the version of tgc", version, false},
+    {"help", "this text", help, false},
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static void usage(FILE *to)
+{
+	fprintf(to, "usage: tgc COMMAND\n\n");
+	for (int i = 0; i < COMMANDS; i++)
+		fprintf(to, "  %-12s  %s\n", commands[i].name, commands[i].what);
+}
+
+static int help(int argc, char **argv)
+{
+	(void)argc, (void)argv;
+	usage(stdout);
+	return 0;
+}
+
+static const struct command *find(const char *name)
+{
+	if (!strcmp(name, "-h") || !strncmp(name, "--", 2))
+		name = name[1] == 'h' ? "help" : name + 2;
+	for (int i = 0; i < COMMANDS; i++)
+		if (strcmp(name, commands[i].name) == 0)
+			return &commands[i];
+	return NULL;
 }
 
 int main(int argc, char **argv)
 {
-	const char *command = argc > 1 ? argv[1] : "help";
-	if (argc > 2) {
-		fprintf(stderr, "tgc %s takes no argument \"%s\"\n%s", command, argv[2], USAGE);
+	if (argc < 2) {
+		usage(stderr);
 		return 2;
 	}
-	if (!strcmp(command, "doctor"))
-		return doctor();
-	if (!strcmp(command, "version") || !strcmp(command, "--version")) {
-		printf("tgc %d.%d\n", TGC_VERSION_MAJOR, TGC_VERSION_MINOR);
-		return 0;
-	}
-	if (!strcmp(command, "help") || !strcmp(command, "--help") || !strcmp(command, "-h")) {
-		fputs(USAGE, stdout);
-		return argc > 1 ? 0 : 2;
-	}
-	fprintf(stderr, "tgc: there is no command \"%s\"\n%s", command, USAGE);
+	const struct command *c = find(argv[1]);
+	if (!c)
+		fprintf(stderr, "tgc: there is no command \"%s\"\n", argv[1]);
+	else if (argc > 2 && !c->arguments)
+		fprintf(stderr, "tgc %s takes no argument \"%s\"\n", argv[1], argv[2]);
+	else
+		return c->run(argc - 1, argv + 1);
+	usage(stderr);
 	return 2;
 }

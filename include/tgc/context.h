@@ -83,6 +83,7 @@ typedef struct tgc_stats {
 	uint64_t device_bytes_peak;
 	uint64_t host_ns_build;      // host time in linearising, looking up and binding, without kernels
 	uint64_t promoted_literals;  // literals that became late scalars
+	uint64_t kernels_loaded;     // kernels found compiled on the disk (cache.h)
 } tgc_stats;
 TGC_API tgc_stats tgc_get_stats(const tgc_context *ctx);
 

@@ -3,6 +3,7 @@
 #define TGC_TGC_H
 
 #include <tgc/base.h>
+#include <tgc/cache.h>
 #include <tgc/context.h>
 #include <tgc/data.h>
 #include <tgc/io.h>

@@ -1,0 +1,8 @@
+// The commands of `tgc`, a file each. argv[0] is the command's name; each returns the exit status.
+#ifndef TG_COMMANDS_H
+#define TG_COMMANDS_H
+
+int command_cache(int argc, char **argv);
+int command_doctor(int argc, char **argv);
+
+#endif
