@@ -303,7 +303,7 @@ struct node *build_binary(struct tgc_context *c, int op, struct node *x, struct 
 {
 	if (!x || !y)
 		return NULL;
-	assert(x->type == y->type && node_same_shape(x, y));
+	assert(x->type == y->type && x->rank == y->rank);
 	tgc_type t = (tgc_type)x->type, out_type = op_info[op].cls == CLASS_COMPARE ? TGC_BOOL : t;
 	struct pair p = {.x = x, .y = y};
 	p.x_full = node_is_full(x, &p.xv);

@@ -118,6 +118,7 @@ struct node {
 	uint16_t nsrc, nattr;
 	uint32_t mark; // epoch of the last walk that met it
 	int32_t slot;  // its number in that walk
+	uint32_t size; // class of its storage
 	struct buffer *buf; // its value, once realized; NULL before. Row-major. One reference, given back at death
 	struct node **src;
 	struct dim *dims;

@@ -22,7 +22,7 @@ struct walk {
 	int depth, stack_cap;
 	int32_t *pool; // of operand numbers
 	int pool_left;
-	size_t key_cap;
+	uint32_t *key, *key_end; // where the key goes on, and to where there is room
 	int leaves_cap, consts_cap;
 	int64_t *syms; // by number
 	int nsyms, syms_cap;
@@ -46,19 +46,20 @@ static bool widen(struct arena *a, void *array, int used, int *cap, size_t bytes
 static bool key_grow(struct walk *w, size_t more)
 {
 	struct linear *l = w->l;
-	size_t cap = w->key_cap * 2 + more + 1024;
-	uint32_t *key = arena_grow(w->a, l->key, sizeof *key * l->key_words, sizeof *key * cap);
+	size_t used = (size_t)(w->key - l->key), cap = used * 2 + more + 1024;
+	uint32_t *key = arena_grow(w->a, l->key, sizeof *key * used, sizeof *key * cap);
 
 	if (!key)
 		return false;
 	l->key = key;
-	w->key_cap = cap;
+	w->key = key + used;
+	w->key_end = key + cap;
 	return true;
 }
 
 static inline bool key_reserve(struct walk *w, size_t more)
 {
-	return w->l->key_words + more <= w->key_cap || key_grow(w, more);
+	return (size_t)(w->key_end - w->key) >= more || key_grow(w, more);
 }
 
 // The functions below write where key_reserve has made room, and return where to go on.
@@ -223,12 +224,11 @@ static bool emit(struct walk *w, struct node *n, int cls)
 	n->slot = prog->n;
 	p = &prog->nodes[prog->n];
 	*p = (struct pnode){.op = n->op, .type = n->type, .rank = n->rank, .leaf = -1, .dims = n->dims};
-	k = w->l->key + w->l->key_words;
-	k = cls >= 0 ? emit_leaf(w, n, cls, p, k) : emit_op(w, n, p, k);
+	k = cls >= 0 ? emit_leaf(w, n, cls, p, w->key) : emit_op(w, n, p, w->key);
 	k = k ? put_dims(w, p, k) : NULL;
 	if (!k)
 		return false;
-	w->l->key_words = (size_t)(k - w->l->key);
+	w->key = k;
 	prog->n++;
 	return true;
 }
@@ -306,8 +306,8 @@ static bool add_outs(struct walk *w, int n, struct node *const *outs, struct var
 	l->out_nodes = arena_dup(w->a, outs, sizeof *outs * (size_t)n);
 	if (!l->prog.outs || !l->out_nodes || !key_reserve(w, 2 + 2 * (size_t)n))
 		return false;
-	l->key[l->key_words++] = (uint32_t)n;
-	l->key[l->key_words++] = (uint32_t)ninputs;
+	*w->key++ = (uint32_t)n;
+	*w->key++ = (uint32_t)ninputs;
 	for (int i = 0; i < n; i++) {
 		struct pout *o = &l->prog.outs[l->prog.nouts++];
 
@@ -318,8 +318,8 @@ static bool add_outs(struct walk *w, int n, struct node *const *outs, struct var
 			if (o->assign < 0)
 				return false;
 		}
-		l->key[l->key_words++] = (uint32_t)o->node;
-		l->key[l->key_words++] = (uint32_t)(o->assign + 1);
+		*w->key++ = (uint32_t)o->node;
+		*w->key++ = (uint32_t)(o->assign + 1);
 	}
 	return true;
 }
@@ -335,6 +335,7 @@ bool linear_build(struct tgc_context *c, struct linear *l, struct arena *a, int 
 	for (int i = 0; ok && i < nouts; i++)
 		ok = visit(&w, outs[i]);
 	ok = ok && add_outs(&w, nouts, outs, assign, ninputs);
+	l->key_words = (size_t)(w.key - l->key);
 	if (ok)
 		l->hash = XXH3_64bits(l->key, l->key_words * sizeof *l->key);
 	else if (a->failed)

@@ -15,16 +15,30 @@ static int words_of(const struct node *n)
 	return n->nsrc + 2 * n->rank + n->nattr;
 }
 
-static uint64_t hash_of(const struct node *n)
+// Copies words and returns their share of the hash; k, an odd constant, moves on with every word.
+static inline uint64_t put(void *to, const void *from, int n, uint64_t k)
 {
-	const word *w = (const word *)(n + 1);
-	uint64_t h = (uint64_t)n->op | (uint64_t)n->type << 8 | (uint64_t)n->rank << 16 |
-	             (uint64_t)n->nsrc << 32 | (uint64_t)n->nattr << 48;
-	uint64_t k = MIX;
-	for (int i = 0, e = words_of(n); i < e; i++, k += 2 * MIX)
-		h += (w[i] ^ w[i] >> 32) * k;
-	h = (h ^ h >> 32) * MIX;
-	return h ^ h >> 29;
+	word *t = to;
+	const word *w = from;
+	uint64_t h = 0;
+	for (int i = 0; i < n; i++, k += 2 * MIX) {
+		uint64_t v = w[i];
+		t[i] = v;
+		h += (v ^ v >> 32) * k;
+	}
+	return h;
+}
+
+// The same for dimensions, whose symbols are mostly 0.
+static inline uint64_t put_dims(struct dim *to, const struct dim *from, int n, uint64_t k)
+{
+	uint64_t h = 0;
+	for (int i = 0; i < n; i++, k += 2 * MIX) {
+		struct dim d = from[i];
+		to[i] = d;
+		h += ((uint64_t)d.n ^ (uint64_t)d.sym << 32) * k;
+	}
+	return h;
 }
 
 static bool same(const word *a, const word *b, int words)
@@ -37,7 +51,7 @@ static bool same(const word *a, const word *b, int words)
 
 static bool equal(const struct node *a, const struct node *b)
 {
-	return a->hash == b->hash && a->op == b->op && a->type == b->type && a->rank == b->rank &&
+	return a->op == b->op && a->type == b->type && a->rank == b->rank &&
 	       a->nsrc == b->nsrc && a->nattr == b->nattr &&
 	       same((const word *)(a + 1), (const word *)(b + 1), words_of(a));
 }
@@ -77,25 +91,28 @@ static size_t bytes_of(int rank, int nsrc, int nattr)
 static struct node *storage(struct tgc_context *c, size_t bytes)
 {
 	size_t class = (bytes - 1) / NODE_CLASS_BYTES;
-	if (class >= NODE_CLASSES)
-		return host_realloc(&c->host, NULL, 0, bytes);
-	void **list = &c->free_nodes[class];
-	if (!*list)
-		return arena_alloc(&c->slabs, (class + 1) * NODE_CLASS_BYTES);
-	struct node *n = *list;
-	*list = n->next;
+	struct node *n;
+	if (class >= NODE_CLASSES) {
+		n = host_realloc(&c->host, NULL, 0, bytes);
+	} else if (c->free_nodes[class]) {
+		n = c->free_nodes[class];
+		c->free_nodes[class] = n->next;
+	} else {
+		n = arena_alloc(&c->slabs, (class + 1) * NODE_CLASS_BYTES);
+	}
+	if (n)
+		n->size = (uint32_t)class;
 	return n;
 }
 
 static void recycle(struct tgc_context *c, struct node *n)
 {
-	size_t bytes = bytes_of(n->rank, n->nsrc, n->nattr), class = (bytes - 1) / NODE_CLASS_BYTES;
-	if (class >= NODE_CLASSES) {
-		host_realloc(&c->host, n, bytes, 0);
+	if (n->size >= NODE_CLASSES) {
+		host_realloc(&c->host, n, bytes_of(n->rank, n->nsrc, n->nattr), 0);
 		return;
 	}
-	n->next = c->free_nodes[class];
-	c->free_nodes[class] = n;
+	n->next = c->free_nodes[n->size];
+	c->free_nodes[n->size] = n;
 }
 
 // Filled in, but neither interned nor holding references yet.
@@ -115,24 +132,25 @@ static struct node *candidate(struct tgc_context *c, int op, tgc_type type, int 
 	                   .flags = NODE_INTERNED,
 	                   .nsrc = (uint16_t)nsrc,
 	                   .nattr = (uint16_t)nattr,
-	                   .slot = -1};
+	                   .slot = -1,
+	                   .size = n->size};
 	n->src = (struct node **)(n + 1);
 	n->dims = (struct dim *)(n->src + nsrc);
 	n->attr = (int64_t *)(n->dims + rank);
-	for (int i = 0; i < nsrc; i++)
-		n->src[i] = src[i];
-	for (int i = 0; i < rank; i++)
-		n->dims[i] = dims[i];
-	for (int i = 0; i < nattr; i++)
-		n->attr[i] = attr[i];
-	n->hash = hash_of(n);
+	uint64_t h = (uint64_t)op | (uint64_t)type << 8 | (uint64_t)rank << 16 | (uint64_t)nsrc << 32 |
+	             (uint64_t)nattr << 48;
+	h += put(n->src, src, nsrc, MIX);
+	h += put_dims(n->dims, dims, rank, (2 * (uint64_t)nsrc + 1) * MIX);
+	h += put(n->attr, attr, nattr, (2 * (uint64_t)(nsrc + rank) + 1) * MIX);
+	h = (h ^ h >> 32) * MIX;
+	n->hash = h ^ h >> 29;
 	return n;
 }
 
 struct node *node_new(struct tgc_context *c, int op, tgc_type type, int rank, const struct dim *dims, int nsrc,
                       struct node *const *src, int nattr, const int64_t *attr)
 {
-	assert(rank <= TGC_MAX_RANK && nsrc <= UINT16_MAX && nattr <= UINT16_MAX);
+	assert(rank <= TGC_MAX_RANK && (nsrc | nattr) <= UINT16_MAX);
 	struct node *n = candidate(c, op, type, rank, dims, nsrc, src, nattr, attr);
 	if (!n)
 		return NULL;
@@ -140,7 +158,7 @@ struct node *node_new(struct tgc_context *c, int op, tgc_type type, int rank, co
 		grow(c);
 	struct node **b = bucket(c, n->hash);
 	for (struct node *old = *b; old; old = old->next)
-		if (equal(old, n)) {
+		if (old->hash == n->hash && equal(old, n)) {
 			recycle(c, n);
 			return node_ref(old);
 		}
@@ -171,10 +189,8 @@ static void forget(struct tgc_context *c, struct node *n)
 	c->table_used--;
 }
 
-void node_unref(struct tgc_context *c, struct node *n)
+static void release(struct tgc_context *c, struct node *n)
 {
-	if (!n || --n->refs > 0)
-		return;
 	n->dead = NULL;
 	while (n) {
 		struct node *rest = n->dead;
@@ -197,6 +213,12 @@ void node_unref(struct tgc_context *c, struct node *n)
 		recycle(c, n);
 		n = rest;
 	}
+}
+
+void node_unref(struct tgc_context *c, struct node *n)
+{
+	if (n && --n->refs == 0)
+		release(c, n);
 }
 
 int64_t node_elems(const struct node *n)

@@ -179,7 +179,7 @@ static int64_t axis_taps(const struct contraction *c, int i)
 // The operands' positions of term k of result index o; false: a tap outside a, only *at_b is set.
 static bool term_at(const struct contraction *c, const int64_t *o, int64_t k, int64_t *at_a, int64_t *at_b)
 {
-	int64_t ia[MAX_AXES], ib[MAX_AXES];
+	int64_t ia[MAX_AXES] = {0}, ib[MAX_AXES] = {0};
 	bool inside = true;
 
 	for (int i = c->naxes - 1; i >= 0; i--) {
@@ -213,6 +213,8 @@ static struct fnum term(struct fnum x, struct fnum y)
 	if (!isfinite(x.v) || !isfinite(y.v)) {
 		r.unsure |= x.b > 0 || y.b > 0;
 		r.b = 0;
+	} else if (!isfinite(r.v)) {
+		r.unsure = true; // a fused step adds it before it overflows
 	}
 	return r;
 }
