@@ -121,15 +121,27 @@ static int fold_unary(struct kbuild *b, int op, tgc_type type, int x)
 	}
 }
 
-// Where bounds decide which one is larger: `first` if x is, `second` if y is.
-static int larger(const struct kbuild *b, tgc_type type, int x, int y, int first, int second)
+// A carry, or what was combined with one: a reduction has to hold on to it, whatever bounds say.
+static bool combines(const struct kbuild *b, int op, int v)
+{
+	int of = b->k->insts[v].op;
+	return of == K_ARG || of == K_RES || of == op;
+}
+
+// The one of x and y that maximum or minimum gives, where bounds decide that.
+static int extreme(const struct kbuild *b, int op, tgc_type type, int x, int y)
 {
 	const struct kinst *ix = &b->k->insts[x], *iy = &b->k->insts[y];
+	int less, more;
 	if (x == y)
 		return x;
-	if (type_is_float(type) || type == TGC_U64)
+	if (type_is_float(type) || type == TGC_U64 || (ix->lo < iy->hi && iy->lo < ix->hi))
 		return K_NONE;
-	return ix->lo >= iy->hi ? first : iy->lo >= ix->hi ? second : K_NONE;
+	more = ix->lo >= iy->hi ? x : y;
+	less = more == x ? y : x;
+	if (combines(b, op, op == OP_MAX ? less : more))
+		return K_NONE;
+	return op == OP_MAX ? more : less;
 }
 
 static int fold_arithmetic(struct kbuild *b, int op, tgc_type type, int x, int y)
@@ -156,7 +168,7 @@ static int fold_arithmetic(struct kbuild *b, int op, tgc_type type, int x, int y
 			return y;
 		if (is_float && is_number(b, y, neutral))
 			return x;
-		return op == OP_MAX ? larger(b, type, x, y, x, y) : larger(b, type, x, y, y, x);
+		return extreme(b, op, type, x, y);
 	case OP_FMAX: // y if unordered: only a neutral x tells y apart from nothing
 	case OP_FMIN:
 		return is_number(b, x, neutral) ? y : K_NONE;

@@ -415,7 +415,7 @@ static void a_fork_is_noticed(void **state)
 static void *train(void *arg)
 {
 	double *loss_out = arg;
-	tgc_context *c = check_context(NULL, 2);
+	tgc_context *c = check_context(jit_available() ? "cpu" : "interp", 2);
 	tgc_tensor *w = tgc_variable(tgc_randn(c, TGC_F32, TGC_SHAPE(8, 4), .std = 0.5)), *g;
 	float x[64];
 

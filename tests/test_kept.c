@@ -1,0 +1,73 @@
+// Random graphs that once failed, shrunk: each stays here for good.
+// In:  sketches written out. Out: every device agrees with the oracle. Not here: making new ones (fuzz_graph.c).
+#include "check.h"
+
+// A minimum over padding: bounds of unsigned values decided a step of the reduction, which lost its carry.
+static void minimum_of_padding(struct sketch *s)
+{
+	sk_add(s, (struct snode){.op = OP_DATA, .type = TGC_U32, .rank = 3, .dims = {3, 3, 1}, .hi = 9, .seed = 3});
+	sk_add(s, (struct snode){.op = OP_PAD, .nsrc = 1, .src = {0}, .attr = {2, -1, 0, 0, 0, 0, 0, 3}});
+	sk_add(s, (struct snode){.op = OP_RMIN, .nsrc = 1, .src = {1}, .attr = {7, 1}});
+	sk_out(s, 2);
+}
+
+// The same for a maximum of 8 bits, reached from above.
+static void maximum_of_padding(struct sketch *s)
+{
+	sk_add(s, (struct snode){.op = OP_DATA, .type = TGC_U8, .rank = 2, .dims = {5, 3}, .hi = 9, .seed = 4});
+	sk_add(s, (struct snode){.op = OP_PAD, .nsrc = 1, .src = {0}, .attr = {3, 2, 0, 0, 0, 5}, .num = 255});
+	sk_add(s, (struct snode){.op = OP_RMAX, .nsrc = 1, .src = {1}, .attr = {1, 0}});
+	sk_add(s, (struct snode){.op = OP_RMAX, .nsrc = 1, .src = {1}, .attr = {3, 0}});
+	sk_out(s, 2);
+	sk_out(s, 3);
+}
+
+// A product that overflows beside an infinity: infinite when rounded first, NaN or not when added at once.
+static void overflow_beside_infinity(struct sketch *s)
+{
+	sk_add(s, (struct snode){.op = OP_DATA, .type = TGC_F64, .rank = 2, .dims = {4, 3}, .lo = -3, .hi = 3,
+	                         .seed = 3837263984401756586u, .special = 1});
+	sk_add(s, (struct snode){.op = OP_DATA, .type = TGC_F64, .rank = 2, .dims = {4, 3}, .lo = -3, .hi = 3,
+	                         .seed = 17318616394132453503u});
+	sk_add(s, (struct snode){.op = SK_EINSUM, .nsrc = 2, .src = {0, 1}, .spec = "ij,kj->ik"});
+	sk_out(s, 2);
+}
+
+static const struct row {
+	const char *name;
+	void (*make)(struct sketch *s);
+	bool by_class;
+} rows[] = {
+    {"minimum_of_padding", minimum_of_padding, false},
+    {"maximum_of_padding", maximum_of_padding, false},
+    {"overflow_beside_infinity", overflow_beside_infinity, true},
+};
+
+static void graphs(void **state)
+{
+	int n;
+	const char *const *devices = check_devices(&n);
+
+	(void)state;
+	for (int d = 0; d < n; d++) {
+		tgc_context *ctx = check_context(devices[d], 1);
+
+		for (int i = 0; ctx && i < TG_COUNT(rows); i++) {
+			struct sketch s = {0};
+			struct tally t = {0};
+
+			rows[i].make(&s);
+			assert_true(s.nouts > 0 && s.n > 2);
+			check_sketch(&s, ctx, &t, rows[i].by_class);
+			assert_sketch(&s, &t, rows[i].name);
+		}
+		tgc_context_free(&ctx);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(graphs)};
+
+	return cmocka_run_group_tests_name("kept", tests, NULL, NULL);
+}
