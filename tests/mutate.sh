@@ -41,7 +41,7 @@ check
 [ $? = 0 ] || { echo "the tests fail without any bug"; tail -5 build/out build/log; exit 2; }
 planted=0
 caught=0
-echo "$bugs" | grep '|' | while IFS='|' read -r name file expr; do
+printf "%s\n" "$bugs" | grep '|' | while IFS='|' read -r name file expr; do
 	name=$(echo $name)
 	file=$(echo $file)
 	cp "$file" build/original

@@ -1,21 +1,26 @@
 #!/bin/sh
-# Installs, builds and runs the everyday test suite, and 200 random graphs that no run has seen before.
-# "--sanitize" adds part of the suite under AddressSanitizer with UndefinedBehaviorSanitizer, and what uses
-# threads under ThreadSanitizer, each in a build folder of its own.
+# Installs, builds and runs the everyday test suite, and 1,000 random graphs that no run has seen before.
+# "--all" adds builds of their own: what allocates under AddressSanitizer with UndefinedBehaviorSanitizer, what
+# uses threads under ThreadSanitizer, the suite without LLVM, and with the newest LLVM that Debian 12 offers.
 set -eu
 cd "$(dirname "$0")/.."
 sh tools/setup.sh
 meson test -C build --print-errorlogs
 
 # A failure here prints the graph as code and its seed; it does not fail the run, which must be repeatable.
-build/tests/fuzz_graph --graphs 200 --seed fresh || echo "fresh graphs failed: see above"
-[ "${1:-}" = "--sanitize" ] || exit 0
+build/tests/fuzz_graph --graphs 1000 --seed fresh || echo "fresh graphs failed: see above"
+[ "${1:-}" = "--all" ] || exit 0
 
-# sanitized NAME SANITIZERS SUITE
-sanitized() {
-	[ -f "build-$1/build.ninja" ] ||
-		meson setup "build-$1" -Db_sanitize="$2" -Ddefault_library=static ${TGC_MESON_OPTIONS:-}
-	meson test -C "build-$1" --print-errorlogs --suite "$3" --timeout-multiplier 3
+# variant NAME MESON_OPTIONS [TEST_OPTIONS]
+variant() {
+	# shellcheck disable=SC2086
+	[ -f "build-$1/build.ninja" ] || meson setup "build-$1" ${TGC_MESON_OPTIONS:-} $2
+	ninja -C "build-$1"
+	# shellcheck disable=SC2086
+	meson test -C "build-$1" --print-errorlogs ${3:-}
 }
-sanitized asan address,undefined memory
-sanitized tsan thread threads
+variant asan "-Ddefault_library=static -Db_sanitize=address,undefined" "--suite memory --timeout-multiplier 3"
+variant tsan "-Ddefault_library=static -Db_sanitize=thread" "--suite threads --timeout-multiplier 3"
+variant interp "-Dllvm=disabled"
+sh tools/setup.sh --newest
+variant newest "-Dllvm-version=22"
