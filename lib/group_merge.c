@@ -135,7 +135,8 @@ static bool join(struct merging *g, int i, int j)
 		b->reads = reads ? reads : b->reads;
 		return false;
 	}
-	memcpy(reads + b->nreads, a->reads, sizeof *reads * (size_t)a->nreads);
+	if (a->nreads)
+		memcpy(reads + b->nreads, a->reads, sizeof *reads * (size_t)a->nreads);
 	b->reads = reads;
 	b->nreads += a->nreads;
 	b->needed = a->needed < b->needed ? a->needed : b->needed;

@@ -4,6 +4,8 @@
 // whoever reads a verified program may trust it. Not here: whether it computes the right thing.
 #include "lib.h"
 
+__extension__ typedef __int128 wide; // so that no sum or product of attributes wraps
+
 struct check {
 	const struct prog *p;
 	const struct pnode *n;
@@ -121,9 +123,9 @@ static bool check_pad(struct check *k)
 		return false;
 	for (int i = 0; i < k->n->rank; i++) {
 		const int64_t *w = k->n->attr + 3 * i;
-		int64_t n = k->s[0]->dims[i].n;
+		wide n = k->s[0]->dims[i].n;
 
-		if (w[2] < 0 || k->n->dims[i].n != w[0] + w[1] + (n ? n + (n - 1) * w[2] : 0))
+		if (w[2] < 0 || k->n->dims[i].n != (wide)w[0] + w[1] + (n ? n + (n - 1) * w[2] : 0))
 			return wrong(k, "size of a padded axis");
 	}
 	return true;
@@ -136,7 +138,7 @@ static bool check_slice(struct check *k)
 	for (int i = 0; i < k->n->rank; i++) {
 		int64_t start = k->n->attr[2 * i], step = k->n->attr[2 * i + 1], n = k->n->dims[i].n;
 
-		if (step < 1 || (n && (start < 0 || start + (n - 1) * step >= k->s[0]->dims[i].n)))
+		if (step < 1 || (n && (start < 0 || start + (wide)(n - 1) * step >= k->s[0]->dims[i].n)))
 			return wrong(k, "a slice inside its axis");
 	}
 	return true;
@@ -144,7 +146,8 @@ static bool check_slice(struct check *k)
 
 static bool check_concat(struct check *k)
 {
-	int64_t axis = k->n->nattr == 1 ? k->n->attr[0] : -1, total = 0;
+	int64_t axis = k->n->nattr == 1 ? k->n->attr[0] : -1;
+	wide total = 0;
 
 	if (!need(k, axis >= 0 && axis < k->n->rank && k->n->nsrc > 0, "axis"))
 		return false;
@@ -161,22 +164,22 @@ static bool check_concat(struct check *k)
 	return need(k, total == k->n->dims[axis].n, "size of the joined axis");
 }
 
-// Window and fold: `wide` has the axis whole, `taps` has positions there and the taps as one more axis.
-static bool check_window(struct check *k, const struct pnode *wide, const struct pnode *taps)
+// Window and fold: `x` has the axis whole, `taps` has positions there and the taps as one more axis.
+static bool check_window(struct check *k, const struct pnode *x, const struct pnode *taps)
 {
 	const int64_t *w = k->n->attr; // axis, size, stride, dilation
-	int64_t positions;
+	wide positions;
 
-	if (!counts(k, 1, 4) || !need(k, taps->rank == wide->rank + 1, "rank") ||
-	    !need(k, w[0] >= 0 && w[0] < wide->rank && w[1] >= 1 && w[2] >= 1 && w[3] >= 1,
+	if (!counts(k, 1, 4) || !need(k, taps->rank == x->rank + 1, "rank") ||
+	    !need(k, w[0] >= 0 && w[0] < x->rank && w[1] >= 1 && w[2] >= 1 && w[3] >= 1,
 	          "window attributes") ||
-	    !need(k, taps->dims[wide->rank].n == w[1], "number of taps"))
+	    !need(k, taps->dims[x->rank].n == w[1], "number of taps"))
 		return false;
-	for (int i = 0; i < wide->rank; i++)
-		if (i != w[0] && wide->dims[i].n != taps->dims[i].n)
+	for (int i = 0; i < x->rank; i++)
+		if (i != w[0] && x->dims[i].n != taps->dims[i].n)
 			return wrong(k, "size of another axis");
 	positions = taps->dims[w[0]].n;
-	return need(k, positions == 0 || (positions - 1) * w[2] + (w[1] - 1) * w[3] < wide->dims[w[0]].n,
+	return need(k, positions == 0 || (positions - 1) * w[2] + (wide)(w[1] - 1) * w[3] < x->dims[w[0]].n,
 	            "windows inside the axis");
 }
 
@@ -245,6 +248,16 @@ static bool role_axis(const struct pnode *x, int64_t axis, bool there, uint32_t 
 	return true;
 }
 
+// Every index that a window computes fits in 62 bits.
+static bool window_fits(const struct pnode *a, const struct pnode *b, const struct pnode *o,
+                        const struct tg_caxis *x)
+{
+	wide tap = x->dil_b < 0 ? -(wide)x->dil_b : x->dil_b, pad = x->pad < 0 ? -(wide)x->pad : x->pad;
+	wide at = (wide)o->dims[x->o].n * x->stride + b->dims[x->b].n * tap + pad;
+
+	return at < (wide)1 << 62 && (wide)a->dims[x->a].n * x->dil_a < (wide)1 << 62;
+}
+
 static bool check_axis(struct check *k, const struct tg_caxis *x, uint32_t seen[3])
 {
 	int r = (int)x->role;
@@ -258,7 +271,8 @@ static bool check_axis(struct check *k, const struct tg_caxis *x, uint32_t seen[
 	          "axes of a role"))
 		return false;
 	if (r == ROLE_WINDOW)
-		return need(k, x->stride > 0 && x->dil_a > 0 && x->dil_b != 0, "stride and dilation");
+		return need(k, x->stride > 0 && x->dil_a > 0 && x->dil_b != 0 && window_fits(a, b, o, x),
+		            "stride and dilation");
 	return need(k, x->a < 0 || x->b < 0 || a->dims[x->a].n == b->dims[x->b].n, "sizes of paired axes") &&
 	       need(k, x->a < 0 || x->o < 0 || a->dims[x->a].n == o->dims[x->o].n, "size of a result axis") &&
 	       need(k, x->b < 0 || x->o < 0 || b->dims[x->b].n == o->dims[x->o].n, "size of a result axis") &&
@@ -321,6 +335,7 @@ static bool check_node(struct check *k)
 	const struct pnode *n = k->n;
 	bool is_leaf = n->op == OP_VARIABLE || n->op == OP_DATA || n->op == OP_SCALAR;
 	int at = (int)(n - k->p->nodes);
+	int64_t bytes = n->type < TGC_TYPE_COUNT ? (int64_t)tgc_type_bytes((tgc_type)n->type) : 1;
 
 	if (!need(k, n->op < OP_COUNT && n->type < TGC_TYPE_COUNT && n->rank <= 2 * TGC_MAX_RANK, "header") ||
 	    !need(k, is_leaf ? n->leaf >= 0 && n->leaf < k->p->nleaves : n->leaf == -1, "leaf"))
@@ -329,8 +344,9 @@ static bool check_node(struct check *k)
 		if (n->src[i] < 0 || n->src[i] >= at)
 			return wrong(k, "operands come before their users");
 	for (int i = 0; i < n->rank; i++)
-		if (n->dims[i].n < 0)
-			return wrong(k, "a size is not negative");
+		if (n->dims[i].n < 0 ||
+		    (n->dims[i].n && __builtin_mul_overflow(bytes, n->dims[i].n, &bytes)))
+			return wrong(k, "a size is not negative, and all of them fit in 63 bits");
 	if (!is_leaf)
 		return true;
 	return need(k, k->p->leaves[n->leaf].node == at, "a leaf belongs to one operation") &&

@@ -172,14 +172,19 @@ static void print(struct tgc_context *c, char letter, const struct linear *l, co
 	free(s);
 }
 
-static struct plan_entry *build(struct tgc_context *c, struct plans *t, struct skeleton *s,
-                                const struct linear *l)
+struct plan_entry *plans_make(struct tgc_context *c, const struct linear *l)
 {
 	print(c, 'g', l, NULL);
 	struct plan *p = schedule_build(c, l, device_of(c)->target);
 	if (p)
 		print(c, 'p', l, p);
-	struct plan_entry *e = p ? plan_entry_new(c, p) : NULL;
+	return p ? plan_entry_new(c, p) : NULL;
+}
+
+static struct plan_entry *build(struct tgc_context *c, struct plans *t, struct skeleton *s,
+                                const struct linear *l)
+{
+	struct plan_entry *e = plans_make(c, l);
 	if (!e)
 		return NULL;
 	e->nconsts = l->nconsts;

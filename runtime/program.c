@@ -1,7 +1,7 @@
 // Programs held by hand: a plan that reruns without the graph.
 // In:  inputs, outputs and the assignments that are pending. Out: runs over host buffers; text.
 // Late scalars have their value of the moment of each run; random draws reserve new counters at each run.
-// Not here: writing one as an object (export.c).
+// Not here: writing one as an object (export.c), saving and loading (program_save.c, program_load.c).
 #include "runtime.h"
 
 #include <stdlib.h>
@@ -54,9 +54,12 @@ static bool gather(struct wanted *w, int nin, tgc_tensor *const *inputs, int nou
 }
 
 // Blocks of random numbers by the late scalar that counts them.
-static void find_draws(struct tgc_program *p)
+bool program_find_draws(struct tgc_program *p)
 {
 	const struct prog *g = &p->linear.prog;
+	p->draws = ARENA_ARRAY(&p->arena, int64_t, g->nleaves + 1);
+	if (!p->draws)
+		return false;
 	for (int i = 0; i < g->n; i++) {
 		if (g->nodes[i].op != OP_RANDOM)
 			continue;
@@ -65,6 +68,7 @@ static void find_draws(struct tgc_program *p)
 		if (leaf >= 0 && blocks > p->draws[leaf])
 			p->draws[leaf] = blocks;
 	}
+	return true;
 }
 
 // The program's own copy of what linear_build left borrowed from the graph.
@@ -75,10 +79,8 @@ static bool own(struct tgc_program *p)
 	if (!prog_copy(&copy, &p->arena, &l->prog))
 		return false;
 	l->prog = copy;
-	p->draws = ARENA_ARRAY(&p->arena, int64_t, copy.nleaves + 1);
-	if (!p->draws)
+	if (!program_find_draws(p))
 		return false;
-	find_draws(p);
 	p->nheld = copy.nleaves;
 	for (int i = 0; i < p->nheld; i++) {
 		node_ref(l->leaf_nodes[i]);
@@ -171,6 +173,8 @@ void tgc_program_free(tgc_program **pp)
 	*pp = NULL;
 	for (int i = 0; i < p->nheld; i++)
 		node_unref(p->ctx, p->linear.leaf_nodes[i]);
+	for (int i = 0; i < p->nown; i++)
+		tgc_release(p->own[i]);
 	plan_entry_unref(p->entry);
 	arena_free(&p->arena);
 	free(p);
@@ -190,17 +194,26 @@ static void refresh(tgc_tensor *t, void *user)
 			p->linear.leaf_values[i] = node_scalar_value(t->node);
 }
 
+bool program_is_seed(const struct tgc_program *p, int leaf)
+{
+	return leaf < p->nheld && p->linear.prog.leaves[leaf].cls == LEAF_SCALAR &&
+	       p->linear.leaf_nodes[leaf]->attr[0] == p->ctx->seed_node->attr[0];
+}
+
+void program_scalars(struct tgc_program *p)
+{
+	if (p->late)
+		handle_each(p->ctx, refresh, p);
+}
+
 void program_refresh(struct tgc_program *p)
 {
 	struct tgc_context *c = p->ctx;
 	if (!p->late)
 		return;
-	handle_each(c, refresh, p);
+	program_scalars(p);
 	for (int i = 0; i < p->nheld; i++) {
-		const struct node *n = p->linear.leaf_nodes[i];
-		if (p->linear.prog.leaves[i].cls != LEAF_SCALAR)
-			continue;
-		if (n->attr[0] == c->seed_node->attr[0])
+		if (program_is_seed(p, i))
 			p->linear.leaf_values[i].i = (int64_t)c->seed;
 		if (p->draws[i]) {
 			p->linear.leaf_values[i].i = (int64_t)c->counter;

@@ -145,6 +145,7 @@ uint64_t disk_stored(struct disk *d);
 // (promotion) before it looks. NULL: error recorded.
 struct plan_entry *plans_get(struct tgc_context *c, struct linear *l);
 void plans_free(struct tgc_context *c);
+struct plan_entry *plans_make(struct tgc_context *c, const struct linear *l); // a new one, kept by the caller only
 
 // ---- plan_entry.c: a plan lowered, compiled and bound --------------------------------------------------------------
 struct step_run { // a step, ready to run: what does not change from run to run
@@ -243,12 +244,33 @@ struct tgc_program {
 	struct arena arena;
 	struct linear linear;     // owns its shapes; leaf nodes referenced
 	int nheld;                // of them: promotion adds some without
+	tgc_tensor **own;         // handles of a loaded program: its variables and late scalars
+	int nown;
 	struct plan_entry *entry; // NULL: the interpreter
 	int ninputs, nouts;       // returned ones; outputs behind them are assigned
 	int64_t *draws; // by leaf: random blocks that are counted from this late scalar; 0: it is no counter
 	bool late;      // it has late scalars
 };
-void program_refresh(struct tgc_program *p); // late scalars as they are now
+void program_scalars(struct tgc_program *p); // late scalars as they are now
+void program_refresh(struct tgc_program *p); // the same, with the seed, and draws reserved for one run
+bool program_is_seed(const struct tgc_program *p, int leaf); // the context's
+bool program_find_draws(struct tgc_program *p); // fills draws; false: out of memory
+
+// ---- program_save.c, program_load.c: programs in files ------------------------------------------------------------------
+// struct program_head; text_bytes of text; data_bytes: values of variables and data, by leaf, back to back. The text:
+//     inputs 2 outputs 1
+//     scalar 5 late 4611686018427387904      a leaf of class scalar: late, seed or fixed, with the value's bits
+//     program { ... }                        as prog_print writes it
+#define PROGRAM_MAGIC "tgcprog1"
+struct program_head {
+	char magic[8];
+	uint64_t text_bytes, data_bytes;
+	uint64_t text_sum[2], data_sum[2]; // XXH3-128
+};
+enum program_scalar { PROGRAM_LATE, PROGRAM_SEED, PROGRAM_FIXED };
+extern const char *const program_scalar_names[];
+// From memory, for tests that skip the checksums. NULL: an error is recorded.
+struct tgc_program *program_parse(struct tgc_context *c, const char *text, const void *data, size_t data_bytes);
 
 // ---- interp.c: the oracle ------------------------------------------------------------------------------------------
 // Naive loops in f64 (64-bit integers for integer types), rounding to each node's type, with an error bound.

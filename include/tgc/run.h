@@ -51,6 +51,26 @@ TGC_API tgc_program *tgc_compile(tgc_context *ctx, int inputs_count, tgc_tensor 
 // that are pending are stored first. Late scalars have their value of the moment, and draws new random numbers.
 TGC_API tgc_status tgc_program_run(tgc_program *p, const void *const *inputs, void *const *outputs);
 TGC_API void tgc_program_free(tgc_program **p);
+// Saves p whole: its operations, and the values at this moment of the variables, data and late scalars that it reads
+// or assigns. Neither the plan nor machine code is in the file: both follow from it, for whatever machine loads it
+// (kernels come from the disk cache where they are in it; for code that needs no compiler see tgc_program_export).
+// Written beside the target under another name, then renamed: an older file stays whole if anything fails.
+// Errors: IO, MEMORY, and those of storing pending assignments.
+TGC_API tgc_status tgc_program_save(tgc_program *p, const char *path);
+// Loads a saved program. Its variables are new ones with the saved values, its late scalars new ones too, both its own
+// (below); random draws come from the generator of ctx. The same device, target and tgc give the same bits.
+// The file is not trusted: regular files only, everything in it is checked before it is used.
+// Errors: IO; TRUNCATED, LIMIT, FORMAT for a file that is damaged or was not written by tgc_program_save; MEMORY,
+//         COMPILE. NULL then.
+// Owner:  the caller; tgc_program_free.
+TGC_API tgc_program *tgc_program_load(tgc_context *ctx, const char *path);
+// The variables that p reads or assigns, in a fixed order that saving and loading keep; and the late scalars that are
+// alive, for tgc_set. NULL if there is no i-th, or if it was released.
+// Owner: as before; a loaded program's own belong to it and die with it.
+TGC_API int tgc_program_variables_count(const tgc_program *p);
+TGC_API tgc_tensor *tgc_program_variable(const tgc_program *p, int i);
+TGC_API int tgc_program_scalars_count(const tgc_program *p);
+TGC_API tgc_tensor *tgc_program_scalar(const tgc_program *p, int i);
 // The plan and its kernels as text. Owner: the caller, free().
 TGC_API char *tgc_program_text(const tgc_program *p);
 // Writes PREFIX.o and PREFIX.h: the program as one object that needs neither tgc nor LLVM. Values of
