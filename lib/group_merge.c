@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 enum { MAX_OPS = 64, MAX_REDUCTIONS = 5, MAX_ROOTS = 16, MAX_BODY = 96, MAX_SEGMENTS = 256 };
+enum { MAX_SEGMENT_ELEMS = 1 << 26 }; // a launch more is nothing then, and the table of chunks is not
 
 struct member {
 	struct source *reads; // malloc'ed
@@ -295,7 +296,7 @@ static bool describe_group(struct body *b, const struct merging *g, int group)
 	b->group = &g->p->groups[group];
 	b->n = b->nwords = 0;
 	b->elems = prog_elems(p, b->group->roots[0]);
-	if (b->group->kind != GROUP_MAP || b->elems == 0)
+	if (b->group->kind != GROUP_MAP || b->elems == 0 || b->elems > MAX_SEGMENT_ELEMS)
 		return false;
 	for (int i = 0; i < b->group->nroots; i++)
 		if (!describe_from(b, b->group->roots[i]))

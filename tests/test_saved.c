@@ -94,6 +94,8 @@ static void loaded_programs_give_the_same_bits(void **state)
 		tgc_context *one = check_context(devices[i], 1), *two = check_context(devices[i], 2);
 		tgc_tensor *rate;
 		struct results a, b, again;
+		if (!one) // it is not there
+			continue;
 		tgc_program *p = training(one, &rate);
 		assert_int_equal(tgc_program_scalars_count(p), 1);
 		assert_ptr_equal(tgc_program_scalar(p, 0), rate);
