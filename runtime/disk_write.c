@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_WAITING = 64 << 20, TRIM_EVERY = 16 << 20, MAX_FAILURES = 3 };
+enum { MAX_WAITING = 64 << 20, TRIM_EVERY = 16 << 20, MAX_FAILURES = 3, PATIENCE_SECONDS = 1 };
 
 struct waiting { // to be written
 	struct waiting *next;
@@ -25,7 +25,8 @@ struct disk {
 	pthread_cond_t more, idle;
 	struct waiting *first, **last;
 	size_t bytes; // waiting
-	bool started, busy, closing;
+	bool started, busy, closing, urgent;
+	int pauses;      // compilers at work, who need the processors more
 	int failures;    // in a row
 	int64_t written; // since it was looked whether there is too much; -1: never looked
 	uint64_t stored;
@@ -54,14 +55,32 @@ static void write_one(struct disk *d, struct waiting *w)
 	}
 }
 
+static struct timespec in_seconds(int seconds)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_sec += seconds;
+	return t;
+}
+
+// Until there is something to write and nobody compiles, or did so for long. The caller holds the lock.
+static struct waiting *next(struct disk *d)
+{
+	while (!d->first && !d->closing)
+		pthread_cond_wait(&d->more, &d->lock);
+	struct timespec until = in_seconds(PATIENCE_SECONDS);
+	int error = 0;
+	while (d->pauses && !d->closing && !d->urgent && !error)
+		error = pthread_cond_timedwait(&d->more, &d->lock, &until);
+	return d->first;
+}
+
 static void *work(void *user)
 {
 	struct disk *d = user;
 	pthread_mutex_lock(&d->lock);
 	for (;;) {
-		while (!d->first && !d->closing)
-			pthread_cond_wait(&d->more, &d->lock);
-		struct waiting *w = d->first;
+		struct waiting *w = next(d);
 		if (!w)
 			break;
 		d->first = w->next;
@@ -115,16 +134,27 @@ void disk_store(struct disk *d, const char *key, const void *object, size_t byte
 
 bool disk_wait(struct disk *d, int seconds)
 {
-	struct timespec until;
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += seconds;
+	struct timespec until = in_seconds(seconds);
 	if (pthread_mutex_timedlock(&d->lock, &until) != 0)
 		return false;
 	int error = 0;
+	d->urgent = true;
+	pthread_cond_signal(&d->more);
 	while ((d->first || d->busy) && !error)
 		error = pthread_cond_timedwait(&d->idle, &d->lock, &until);
 	pthread_mutex_unlock(&d->lock);
 	return error == 0;
+}
+
+void disk_pause(struct disk *d, int more)
+{
+	if (!d)
+		return;
+	pthread_mutex_lock(&d->lock);
+	d->pauses += more;
+	if (!d->pauses)
+		pthread_cond_signal(&d->more);
+	pthread_mutex_unlock(&d->lock);
 }
 
 int disk_descriptor(const struct disk *d)

@@ -397,7 +397,9 @@ tgc_status jit_compile(struct tgc_context *c, struct runtime *r, int threads, in
 			pthread_mutex_lock(&r->lock);
 			bool claimed = claim(&b);
 			pthread_mutex_unlock(&r->lock);
+			disk_pause(r->disk, 1);
 			parallel_run(b.njobs, threads, compile, &b);
+			disk_pause(r->disk, -1);
 			pthread_mutex_lock(&r->lock);
 			s = settle(&b, claimed);
 			pthread_mutex_unlock(&r->lock);

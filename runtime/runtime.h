@@ -137,6 +137,7 @@ struct disk *disk_open(struct disk_place *p, int64_t limit_bytes); // NULL: p sa
 void disk_close(struct disk *d); // after the last one is written; NULL allowed
 int disk_descriptor(const struct disk *d);
 void disk_store(struct disk *d, const char *key, const void *object, size_t bytes); // copies; written by and by
+void disk_pause(struct disk *d, int more); // 1 before compiling, -1 after it: writing waits, a second at most
 bool disk_wait(struct disk *d, int seconds); // until all is written; false: it takes longer
 uint64_t disk_stored(struct disk *d);
 
