@@ -21,10 +21,23 @@ static bool count(void *user, const char *name, int64_t bytes, int64_t used)
 	return true;
 }
 
-static bool is_missing(const char *folder)
+// Missing, but the folder above it, or the one above that, may be written to.
+static bool can_be_made(const char *folder)
 {
+	char part[sizeof((struct disk_place *)0)->folder];
 	struct stat st;
-	return lstat(folder, &st) != 0 && errno == ENOENT;
+	if (lstat(folder, &st) == 0 || errno != ENOENT)
+		return false;
+	snprintf(part, sizeof part, "%s", folder);
+	for (int up = 0; up < 2; up++) {
+		char *slash = strrchr(part, '/');
+		if (!slash || slash == part)
+			return access(slash ? "/" : ".", W_OK | X_OK) == 0;
+		*slash = 0;
+		if (lstat(part, &st) == 0)
+			return access(part, W_OK | X_OK) == 0;
+	}
+	return false;
 }
 
 tgc_cache_info tgc_cache_look(void)
@@ -34,7 +47,7 @@ tgc_cache_info tgc_cache_look(void)
 	tgc_cache_info info = {.limit_bytes = DISK_LIMIT_BYTES};
 	bool named = disk_find(&p);
 	int fd = named ? disk_folder(&p, false) : -1;
-	info.usable = fd >= 0 || (named && is_missing(p.folder));
+	info.usable = fd >= 0 || (named && can_be_made(p.folder));
 	if (named && fd < 0 && info.usable)
 		snprintf(p.reason, sizeof p.reason, "not there yet");
 	if (info.usable && !disk_build_id(build, sizeof build)) {

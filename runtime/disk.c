@@ -51,8 +51,7 @@ struct disk_name disk_name(const char *key)
 	return n;
 }
 
-// ---- one file in memory
-// ---------------------------------------------------------------------------------------------
+// ---- one file in memory -------------------------------------------------------------------------
 
 bool disk_pack(struct disk_file *f, const char *key, const void *object, size_t bytes)
 {
@@ -153,8 +152,7 @@ void *disk_load(int folder, const char *key, size_t *bytes)
 	return f.data;
 }
 
-// ---- writing one
-// ------------------------------------------------------------------------------------------------------
+// ---- writing one --------------------------------------------------------------------------------
 
 static int write_all(int fd, const struct disk_file *f)
 {
@@ -190,8 +188,7 @@ int disk_publish(int folder, const char *key, const struct disk_file *f)
 	return error;
 }
 
-// ---- all of them
-// --------------------------------------------------------------------------------------------------------
+// ---- all of them --------------------------------------------------------------------------------
 
 struct listed {
 	char name[NAME_BYTES];

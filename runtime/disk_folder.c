@@ -48,20 +48,16 @@ bool disk_find(struct disk_place *p)
 	return off(p, "neither TGC_CACHE, XDG_CACHE_HOME nor HOME names a folder", "");
 }
 
-// Every folder on the way that is missing, for this user only. What cannot be made is noticed when it is
-// opened.
+// The folder and the one above it (~/.cache), for this user only; a home that is not there is not made. What
+// cannot be made is noticed when it is opened.
 static void make_folders(const char *path)
 {
-	char part[sizeof((struct disk_place *)0)->folder];
-	size_t n = strlen(path);
-	memcpy(part, path, n + 1);
-	for (size_t i = 1; i <= n; i++) {
-		if (path[i] && path[i] != '/')
-			continue;
-		part[i] = 0;
-		mkdir(part, 0700);
-		part[i] = path[i];
-	}
+	char above[sizeof((struct disk_place *)0)->folder];
+	const char *slash = strrchr(path, '/');
+	snprintf(above, sizeof above, "%.*s", slash ? (int)(slash - path) : 0, path);
+	if (*above)
+		mkdir(above, 0700);
+	mkdir(path, 0700);
 }
 
 int disk_folder(struct disk_place *p, bool make)
@@ -86,8 +82,7 @@ int disk_folder(struct disk_place *p, bool make)
 	return -1;
 }
 
-// ---- which build of tgc this is
-// ----------------------------------------------------------------------------------
+// ---- which build of tgc this is -----------------------------------------------------------------
 
 struct build {
 	char *text; // of it

@@ -59,16 +59,17 @@ static char *take_error(LLVMErrorRef e)
 	return copy;
 }
 
-// Without the disk everything works, so this fails in silence; `tgc doctor` tells.
-static void open_disk(struct runtime *r)
+// Without the disk everything works, so this is no error.
+static void open_disk(struct tgc_context *c, struct runtime *r)
 {
-	struct disk_place place;
+	struct disk_place place = {.reason = "tgc was linked without a build id"};
 	if (disk_build_id(r->jit->build, sizeof r->jit->build))
 		r->disk = disk_open(&place, DISK_LIMIT_BYTES);
+	context_log(c, 't', "disk cache %s: %s", r->disk ? place.folder : "off", place.reason);
 }
 
 // malloc'ed text of what went wrong.
-static char *open_jit(struct runtime *r)
+static char *open_jit(struct tgc_context *c, struct runtime *r)
 {
 	LLVMErrorRef e;
 	struct jit *j = calloc(1, sizeof *j);
@@ -85,7 +86,7 @@ static char *open_jit(struct runtime *r)
 	}
 	pthread_cond_init(&j->built, NULL);
 	r->jit = j;
-	open_disk(r);
+	open_disk(c, r);
 	return NULL;
 }
 
@@ -387,7 +388,7 @@ tgc_status jit_compile(struct tgc_context *c, struct runtime *r, int threads, in
 	b.stamp = emit_llvm_stamp(t);
 	if (b.texts && b.entries && b.jobs && b.stamp) {
 		pthread_mutex_lock(&r->lock);
-		char *why = r->jit ? NULL : open_jit(r);
+		char *why = r->jit ? NULL : open_jit(c, r);
 		pthread_mutex_unlock(&r->lock);
 		if (why) {
 			s = context_fail(c, TGC_ERROR_COMPILE, "compile", "%s", why);

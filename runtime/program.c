@@ -1,7 +1,8 @@
 // Programs held by hand: a plan that reruns without the graph.
 // In:  inputs, outputs and the assignments that are pending. Out: runs over host buffers; text.
 // Late scalars have their value of the moment of each run; random draws reserve new counters at each run.
-// Not here: writing one as an object (export.c), saving and loading (program_save.c, program_load.c).
+// Not here: writing one as an object (export.c), its state (program_state.c), files (program_save.c,
+// program_load.c).
 #include "runtime.h"
 
 #include <stdlib.h>
@@ -171,10 +172,10 @@ void tgc_program_free(tgc_program **pp)
 		return;
 	struct tgc_program *p = *pp;
 	*pp = NULL;
+	if (p->loaded)
+		program_release_state(p);
 	for (int i = 0; i < p->nheld; i++)
 		node_unref(p->ctx, p->linear.leaf_nodes[i]);
-	for (int i = 0; i < p->nown; i++)
-		tgc_release(p->own[i]);
 	plan_entry_unref(p->entry);
 	arena_free(&p->arena);
 	free(p);

@@ -56,8 +56,7 @@ static tgc_status read_at(struct tgc_context *c, const struct values *f, void *t
 	return TGC_OK;
 }
 
-// ---- text
-// -----------------------------------------------------------------------------------------------------------
+// ---- text ---------------------------------------------------------------------------------------
 
 static bool eat(const char **s, const char *word)
 {
@@ -115,8 +114,7 @@ static bool parse_scalar(struct load *w, const char **text)
 	return true;
 }
 
-// ---- what a sound program must be besides
-// ----------------------------------------------------------------------------
+// ---- what a sound program must be besides -------------------------------------------------------
 
 static bool within(const struct pnode *n)
 {
@@ -207,7 +205,6 @@ static bool parse(struct load *w, const char *text)
 	w->kind = ARENA_ARRAY(a, uint8_t, l->prog.nleaves + 1);
 	l->leaf_values = ARENA_ARRAY(a, union number, l->prog.nleaves + 1);
 	l->leaf_nodes = ARENA_ARRAY(a, struct node *, l->prog.nleaves + 1);
-	w->p->own = ARENA_ARRAY(a, tgc_tensor *, l->prog.nleaves + 1);
 	if (a->failed)
 		return fail(w, TGC_ERROR_MEMORY, "no memory");
 	while (strncmp(text, "scalar", 6) == 0)
@@ -221,8 +218,7 @@ static bool parse(struct load *w, const char *text)
 	return check_leaves(w) && check_outputs(w);
 }
 
-// ---- leaves
-// ------------------------------------------------------------------------------------------------------------
+// ---- leaves -------------------------------------------------------------------------------------
 
 // The shape of a variable that is only assigned is that of what it is assigned.
 static const struct pnode *shape_of(const struct prog *g, int leaf)
@@ -273,24 +269,16 @@ static struct node *load_data(struct load *w, const struct pnode *like, size_t b
 	return NULL;
 }
 
-// The handle is the program's; its node is what the leaf holds.
-static struct node *own(struct load *w, tgc_tensor *t)
-{
-	if (!t->node)
-		return NULL;
-	w->p->own[w->p->nown++] = t;
-	return node_ref(t->node);
-}
-
 static struct node *load_variable(struct load *w, const struct pnode *like, size_t bytes)
 {
 	struct node *n = load_data(w, like, bytes);
 	if (!n)
 		return NULL;
 	tgc_tensor *initial = handle_new(w->c, n);
-	struct node *r = initial->node ? own(w, tgc_variable(initial)) : NULL;
+	tgc_tensor *t = initial->node ? tgc_variable(initial) : initial;
+	struct node *home = t->node ? node_ref(t->node) : NULL;
 	tgc_release(initial);
-	return r;
+	return home;
 }
 
 static struct node *load_scalar(struct load *w, int leaf)
@@ -302,11 +290,11 @@ static struct node *load_scalar(struct load *w, int leaf)
 	if (!n || w->kind[leaf] != PROGRAM_LATE + 1)
 		return n;
 	tgc_tensor *t = handle_new(w->c, n);
-	if (t->node) {
-		t->scalar_id = n->attr[0];
-		handle_keep(t);
-	}
-	return own(w, t);
+	if (!t->node)
+		return NULL;
+	t->scalar_id = n->attr[0];
+	handle_keep(t);
+	return node_ref(n);
 }
 
 static bool load_leaves(struct load *w)
@@ -329,16 +317,17 @@ static bool load_leaves(struct load *w)
 	return w->from->left == 0 || fail(w, TGC_ERROR_FORMAT, "more values behind the program than in it");
 }
 
-// ---- the whole
-// -------------------------------------------------------------------------------------------------------------
+// ---- the whole ----------------------------------------------------------------------------------
 
 static bool load(struct load *w, const char *text)
 {
 	struct tgc_context *c = w->c;
-	if (!parse(w, text) || !load_leaves(w))
+	if (!parse(w, text))
 		return false;
 	if (!program_find_draws(w->p))
 		return fail(w, TGC_ERROR_MEMORY, "no memory");
+	if (!load_leaves(w))
+		return false;
 	if (device_of(c)->interp)
 		return true;
 	w->p->entry = plans_make(c, &w->p->linear);
@@ -353,7 +342,7 @@ static struct tgc_program *load_from(struct tgc_context *c, const char *text, st
 		fail(&w, TGC_ERROR_MEMORY, "no memory");
 		return NULL;
 	}
-	*p = (struct tgc_program){.ctx = c};
+	*p = (struct tgc_program){.ctx = c, .loaded = true};
 	arena_init(&p->arena, &c->host);
 	if (!load(&w, text))
 		tgc_program_free(&p);

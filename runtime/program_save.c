@@ -1,6 +1,6 @@
-// A program into a file, and what it holds.
-// In:  a program. Out: a file that is whole or not there (the format is described in runtime.h); its variables
-// and late scalars. Not here: loading (program_load.c), objects without tgc (export.c).
+// A program into a file.
+// In:  a program. Out: a file that is whole or not there; runtime.h describes it.
+// Not here: loading (program_load.c), objects that run without tgc (export.c).
 #include "runtime.h"
 
 #include <errno.h>
@@ -13,75 +13,6 @@
 const char *const program_scalar_names[] = {
     [PROGRAM_LATE] = "late", [PROGRAM_SEED] = "seed", [PROGRAM_FIXED] = "fixed"};
 
-// ---- what a program holds
-// -----------------------------------------------------------------------------------------
-
-struct search {
-	int64_t id;
-	tgc_tensor *found;
-};
-
-static void compare_id(tgc_tensor *t, void *user)
-{
-	struct search *s = user;
-	if (t->scalar_id == s->id)
-		s->found = t;
-}
-
-// The handle of a late scalar; NULL: nobody can set it.
-static tgc_tensor *scalar_handle(const struct tgc_program *p, int leaf)
-{
-	if (leaf >= p->nheld || p->linear.prog.leaves[leaf].cls != LEAF_SCALAR || p->draws[leaf] ||
-	    program_is_seed(p, leaf))
-		return NULL;
-	struct search s = {.id = p->linear.leaf_nodes[leaf]->attr[0]};
-	handle_each(p->ctx, compare_id, &s);
-	return s.found;
-}
-
-static tgc_tensor *variable_handle(const struct tgc_program *p, int leaf)
-{
-	bool is = p->linear.prog.leaves[leaf].cls == LEAF_VARIABLE;
-	return is ? node_variable(p->linear.leaf_nodes[leaf])->handle : NULL;
-}
-
-int tgc_program_variables_count(const tgc_program *p)
-{
-	int n = 0;
-	for (int i = 0; p && i < p->nheld; i++)
-		n += p->linear.prog.leaves[i].cls == LEAF_VARIABLE;
-	return n;
-}
-
-tgc_tensor *tgc_program_variable(const tgc_program *p, int i)
-{
-	for (int leaf = 0; p && i >= 0 && leaf < p->nheld; leaf++)
-		if (p->linear.prog.leaves[leaf].cls == LEAF_VARIABLE && i-- == 0)
-			return variable_handle(p, leaf);
-	return NULL;
-}
-
-int tgc_program_scalars_count(const tgc_program *p)
-{
-	int n = 0;
-	for (int i = 0; p && i < p->nheld; i++)
-		n += scalar_handle(p, i) != NULL;
-	return n;
-}
-
-tgc_tensor *tgc_program_scalar(const tgc_program *p, int i)
-{
-	for (int leaf = 0; p && i >= 0 && leaf < p->nheld; leaf++) {
-		tgc_tensor *t = scalar_handle(p, leaf);
-		if (t && i-- == 0)
-			return t;
-	}
-	return NULL;
-}
-
-// ---- the file
-// -------------------------------------------------------------------------------------------------------
-
 static char *describe(const struct tgc_program *p)
 {
 	const struct linear *l = &p->linear;
@@ -91,7 +22,7 @@ static char *describe(const struct tgc_program *p)
 		if (l->prog.leaves[i].cls != LEAF_SCALAR)
 			continue;
 		enum program_scalar kind = program_is_seed(p, i) ? PROGRAM_SEED
-		                           : scalar_handle(p, i) ? PROGRAM_LATE
+		                           : program_scalar(p, i) ? PROGRAM_LATE
 		                                                 : PROGRAM_FIXED;
 		text_add(&t, "scalar %d %s %lld\n", i, program_scalar_names[kind],
 		         (long long)l->leaf_values[i].i);

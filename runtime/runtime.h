@@ -245,8 +245,7 @@ struct tgc_program {
 	struct arena arena;
 	struct linear linear;     // owns its shapes; leaf nodes referenced
 	int nheld;                // of them: promotion adds some without
-	tgc_tensor **own;         // handles of a loaded program: its variables and late scalars
-	int nown;
+	bool loaded;              // its variables and late scalars are its own
 	struct plan_entry *entry; // NULL: the interpreter
 	int ninputs, nouts;       // returned ones; outputs behind them are assigned
 	int64_t *draws; // by leaf: random blocks that are counted from this late scalar; 0: it is no counter
@@ -256,6 +255,10 @@ void program_scalars(struct tgc_program *p); // late scalars as they are now
 void program_refresh(struct tgc_program *p); // the same, with the seed, and draws reserved for one run
 bool program_is_seed(const struct tgc_program *p, int leaf); // the context's
 bool program_find_draws(struct tgc_program *p); // fills draws; false: out of memory
+
+// ---- program_state.c: the variables and late scalars of a program ---------------------------------------------------
+tgc_tensor *program_scalar(const struct tgc_program *p, int leaf); // NULL: no late scalar, or nobody can set it
+void program_release_state(struct tgc_program *p);
 
 // ---- program_save.c, program_load.c: programs in files ------------------------------------------------------------------
 // struct program_head; text_bytes of text; data_bytes: values of variables and data, by leaf, back to back. The text:

@@ -19,8 +19,7 @@ enum { NOBODY = 65534 };
 
 static int kills = 25;
 
-// ---- folders
-// ------------------------------------------------------------------------------------------------------
+// ---- folders ------------------------------------------------------------------------------------
 
 static char folder[64];
 
@@ -90,8 +89,7 @@ static int entries(void)
 	return n;
 }
 
-// ---- one file, without a compiler
-// -----------------------------------------------------------------------------------
+// ---- one file, without a compiler ---------------------------------------------------------------
 
 static const char KEY[] = "a key that holds everything", OBJECT[] = "an object\0with zeros\0";
 
@@ -311,6 +309,26 @@ static void the_environment_names_the_folder(void **state)
 	free(before);
 }
 
+static void a_home_that_is_not_there_is_not_made(void **state)
+{
+	char deep[128];
+	struct disk_place p;
+	(void)state;
+	snprintf(deep, sizeof deep, "%s/home/.cache/tgc", folder);
+	setenv("TGC_CACHE", deep, 1);
+	assert_true(disk_find(&p));
+	assert_int_equal(disk_folder(&p, true), -1);
+	assert_int_equal(entries(), 0);
+	assert_false(tgc_cache_look().usable);
+	snprintf(deep, sizeof deep, "%s/.cache/tgc", folder);
+	setenv("TGC_CACHE", deep, 1);
+	assert_true(tgc_cache_look().usable);
+	close(open_folder());
+	struct stat st;
+	assert_int_equal(stat(deep, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0700);
+}
+
 static void the_oldest_go(void **state)
 {
 	char path[128], key[32];
@@ -364,8 +382,7 @@ static void use_keeps_files_young(void **state)
 	close(fd);
 }
 
-// ---- in a child: limits and users that cannot be taken back
-// ------------------------------------------------------------
+// ---- in a child: limits and users that cannot be taken back -------------------------------------
 
 static void in_child(void (*fn)(void), int want_signal)
 {
@@ -436,8 +453,7 @@ static void a_read_only_folder_is_read(void **state)
 	in_child(root ? write_read_only_as_nobody : write_read_only, 0);
 }
 
-// ---- with a compiler
-// ------------------------------------------------------------------------------------------------------
+// ---- with a compiler ----------------------------------------------------------------------------
 
 struct outcome {
 	float y[33];
@@ -461,6 +477,14 @@ static struct outcome compute(double factor)
 	return o;
 }
 
+static int open_files(void)
+{
+	int n = 0;
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
 static void need_compiler(void)
 {
 	if (!jit_available()) {
@@ -479,6 +503,10 @@ static void kernels_come_back_from_the_disk(void **state)
 	struct outcome warm = compute(0.01);
 	assert_true(warm.ok && warm.compiled == 0 && warm.loaded == cold.compiled);
 	assert_memory_equal(warm.y, cold.y, sizeof warm.y);
+	int before = open_files();
+	for (int i = 0; i < 10; i++)
+		assert_true(compute(0.01).loaded == cold.compiled);
+	assert_int_equal(open_files(), before);
 	setenv("TGC_CACHE", "0", 1);
 	struct outcome without = compute(0.01);
 	assert_true(without.ok && without.compiled == cold.compiled && without.loaded == 0);
@@ -624,8 +652,7 @@ static void one_key_several_processes(void **state)
 	assert_int_equal(entries(), look().sound);
 }
 
-// ---- killed while writing
-// ------------------------------------------------------------------------------------------------
+// ---- killed while writing -----------------------------------------------------------------------
 
 // Writes the same few large files for ever.
 static void write_on(void)
@@ -713,6 +740,7 @@ int main(int argc, char **argv)
 	    TEST(foreign_files_are_not_read),
 	    TEST(folders_that_others_reach_are_refused),
 	    TEST(the_environment_names_the_folder),
+	    TEST(a_home_that_is_not_there_is_not_made),
 	    TEST(the_oldest_go),
 	    TEST(use_keeps_files_young),
 	    TEST(a_full_disk_leaves_nothing_behind),

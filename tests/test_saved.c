@@ -156,14 +156,17 @@ static void released_state_is_saved(void **state)
 	tgc_assign(tgc_program_variable(q, 0), tgc_full(d, TGC_F32, TGC_SCALAR_SHAPE, 10));
 	assert_int_equal(tgc_program_run(q, NULL, outs), TGC_OK);
 	assert_true(out == before * 10 / 3);
+	tgc_release(tgc_program_variable(q, 0)); // though it is the program's
+	assert_null(tgc_program_variable(q, 0));
+	assert_int_equal(tgc_program_run(q, NULL, outs), TGC_OK);
+	assert_true(out == before * 10 / 3);
 	tgc_program_free(&p);
 	tgc_program_free(&q);
 	tgc_context_free(&c);
 	tgc_context_free(&d);
 }
 
-// ---- damage
-// -----------------------------------------------------------------------------------------------------
+// ---- damage -------------------------------------------------------------------------------------
 
 static size_t slurp(char *to, size_t room)
 {

@@ -1,8 +1,8 @@
 // The disk cache of compiled kernels: where it is, what lies in it, emptying it.
 // In:  TGC_CACHE (a folder; 0: none), else XDG_CACHE_HOME/tgc, else HOME/.cache/tgc. Out: what is found there.
-// Not here: using it, which every context on the cpu does by itself. The folder is made with mode 0700; one that
-// belongs to another user, or that others may write to, is not used, nor is any by a set-uid program. A file that is
-// damaged, foreign or of another build is never used: its kernel is compiled anew.
+// Not here: using it, which every context on the cpu does by itself. The folder, and the one above it, are made with
+// mode 0700. One that belongs to another user, or that others may write to, is not used, nor is any by a set-uid
+// program. A file that is damaged, foreign or of another build is never used: its kernel is compiled anew.
 // Threads: every function here may be called from any thread, also while other processes use the cache.
 #ifndef TGC_CACHE_H
 #define TGC_CACHE_H
