@@ -11,7 +11,7 @@ trap 'rm -rf "$TGC_CACHE"' EXIT
 fail() { echo "cold_warm: $1"; exit 1; }
 field() { echo "$1" | sed "s/.* $2 \([^ ]*\).*/\1/"; }
 
-for w in mlp cnn; do
+for w in mlp cnn gpt_small; do
 	cold=$("$first_step" $w)
 	warm=$("$first_step" $w)
 	echo "cold: $cold"
