@@ -11,6 +11,11 @@ enum { ROWS = 12, COLUMNS = 7 };
 
 static char path[64];
 
+static void quiet(void *user, const char *line)
+{
+	(void)user, (void)line;
+}
+
 static int make(void **state)
 {
 	(void)state;
@@ -267,6 +272,80 @@ static void a_failed_save_leaves_the_old_file(void **state)
 	tgc_context_free(&c);
 }
 
+// ---- memory that runs out at every allocation in turn -------------------------------------------
+
+struct meter {
+	int64_t left; // allocations until one fails, once; negative: none does
+	bool hit;
+};
+
+static void *metered(void *user, void *p, size_t old_bytes, size_t new_bytes)
+{
+	struct meter *m = user;
+	(void)old_bytes;
+	if (new_bytes == 0) {
+		free(p);
+		return NULL;
+	}
+	if (m->left >= 0 && m->left-- == 0) {
+		m->hit = true;
+		return NULL;
+	}
+	return realloc(p, new_bytes);
+}
+
+static tgc_status save_and_load(tgc_context *c, tgc_program *p)
+{
+	tgc_status s = tgc_program_save(p, path);
+	tgc_program *q = s ? NULL : tgc_program_load(c, path);
+	assert_true(s || (q != NULL) == (tgc_error_status(c) == TGC_OK));
+	tgc_program_free(&q);
+	return tgc_error_status(c);
+}
+
+static void no_memory_is_an_error(void **state)
+{
+	int n;
+	const char *const *devices = check_devices(&n);
+	(void)state;
+	for (int i = 0; i < n; i++) {
+		struct meter m = {.left = -1};
+		tgc_context_options o = {.struct_size = sizeof o,
+		                         .device = devices[i],
+		                         .threads = 1,
+		                         .alloc = metered,
+		                         .alloc_user = &m,
+		                         .log = quiet};
+		tgc_context *c = tgc_context_new(&o);
+		tgc_tensor *rate;
+		if (tgc_error_status(c)) {
+			tgc_context_free(&c);
+			continue;
+		}
+		tgc_program *p = training(c, &rate);
+		assert_int_equal(save_and_load(c, p), TGC_OK);
+		tgc_stats before = tgc_get_stats(c), after;
+		int64_t failures = 0;
+		for (bool hit = true; hit; failures += hit) {
+			m = (struct meter){.left = failures};
+			tgc_status s = save_and_load(c, p);
+			hit = m.hit;
+			m.left = -1;
+			if (s != TGC_OK && (!hit || s != TGC_ERROR_MEMORY))
+				fail_msg("allocation %lld: %s", (long long)failures, tgc_error_message(c));
+			tgc_clear_error(c);
+			after = tgc_get_stats(c);
+			assert_int_equal(after.nodes_live, before.nodes_live);
+			assert_int_equal(after.handles_live, before.handles_live);
+			assert_int_equal(after.device_bytes, before.device_bytes);
+		}
+		assert_true(failures > 5);
+		print_message("%s: %lld allocations failed in turn\n", devices[i], (long long)failures);
+		tgc_program_free(&p);
+		tgc_context_free(&c);
+	}
+}
+
 #define PROGRAM(leaves, body) "inputs 1 outputs 1\n" leaves "program {\n leaf 0 input f32 4\n" body "}\n"
 #define PLAIN "%0 = data f32[4] @0\n"
 
@@ -322,9 +401,13 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 	const struct CMUnitTest tests[] = {
-	    TEST(loaded_programs_give_the_same_bits), TEST(released_state_is_saved),
-	    TEST(damaged_files_are_refused),          TEST(only_regular_files_are_loaded),
-	    TEST(a_failed_save_leaves_the_old_file),  TEST(unsound_programs_are_refused),
+	    TEST(loaded_programs_give_the_same_bits),
+	    TEST(released_state_is_saved),
+	    TEST(damaged_files_are_refused),
+	    TEST(only_regular_files_are_loaded),
+	    TEST(no_memory_is_an_error),
+	    TEST(a_failed_save_leaves_the_old_file),
+	    TEST(unsound_programs_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@ meson test -C build --print-errorlogs
 
 # A failure here prints the graph as code and its seed; it does not fail the run, which must be repeatable.
 build/tests/fuzz_graph --graphs 1000 --seed fresh || echo "fresh graphs failed: see above"
+build/tests/fuzz_program --programs 100 --seed fresh || echo "fresh saved programs failed: see above"
 [ "${1:-}" = "--all" ] || exit 0
 
 # variant NAME MESON_OPTIONS [TEST_OPTIONS]
