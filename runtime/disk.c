@@ -200,15 +200,15 @@ struct list {
 	int64_t bytes;
 };
 
-static bool ends_in(const char *s, const char *end)
+// A hash and the suffix, or the prefix and random digits: what else lies there is not the cache's.
+static bool is_own(const char *name, bool temporary)
 {
-	size_t n = strlen(s), m = strlen(end);
-	return n >= m && strcmp(s + n - m, end) == 0;
-}
-
-static bool is_temporary(const char *name)
-{
-	return strncmp(name, TEMPORARY, sizeof TEMPORARY - 1) == 0;
+	size_t n = strspn(name, "0123456789abcdef");
+	if (!temporary)
+		return n == 32 && strcmp(name + n, SUFFIX) == 0;
+	size_t prefix = sizeof TEMPORARY - 1;
+	return strncmp(name, TEMPORARY, prefix) == 0 && strspn(name + prefix, "0123456789abcdef") == 16 &&
+	       strlen(name) == prefix + 16;
 }
 
 static bool keep(struct list *l, const char *name, const struct stat *st)
@@ -239,8 +239,7 @@ static bool list_files(int folder, bool temporary, struct list *l)
 		close(fd);
 	for (struct dirent *e; ok && (e = readdir(d));) {
 		struct stat st;
-		if (strlen(e->d_name) >= NAME_BYTES ||
-		    !(temporary ? is_temporary(e->d_name) : ends_in(e->d_name, SUFFIX)))
+		if (!is_own(e->d_name, temporary))
 			continue;
 		if (fstatat(folder, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
 			ok = keep(l, e->d_name, &st);

@@ -355,10 +355,14 @@ static void the_oldest_go(void **state)
 	assert_int_equal(entries(), left / (st.st_size - 1));
 	assert_true(is_hit(fd, "key 19"));
 	assert_false(is_hit(fd, "key 0"));
-	snprintf(path, sizeof path, "%s/not the cache's", folder);
-	spit(path, "x", 1);
+	static const char *const foreign[] = {"notes", "notes.tgc", ".new-notes",
+	                                      "0123456789abcdef0123456789abcdef"};
+	for (int i = 0; i < TG_COUNT(foreign); i++) {
+		snprintf(path, sizeof path, "%s/%s", folder, foreign[i]);
+		spit(path, "x", 1);
+	}
 	assert_int_equal(tgc_cache_clear(), TGC_OK);
-	assert_int_equal(entries(), 1);
+	assert_int_equal(entries(), TG_COUNT(foreign));
 	close(fd);
 }
 
