@@ -172,7 +172,7 @@ static struct fnum root(tgc_type t, struct fnum x)
 			return (struct fnum){NAN, 0, false};
 		if (x.v - x.b < 0)
 			return unsure_at(t, sqrt(x.v));
-		b = sqrt(x.v) - sqrt(x.v - x.b);
+		b = x.b / (sqrt(x.v) + sqrt(x.v - x.b)); // the difference, which would cancel
 	}
 	return interp_finish(t, sqrt(x.v), b, own_ulps(t, b, false), true);
 }

@@ -33,6 +33,29 @@ static void overflow_beside_infinity(struct sketch *s)
 	sk_out(s, 2);
 }
 
+// A check whose value nobody wants: x - x of integers is 0, whatever x is.
+static void check_of_no_use(struct sketch *s)
+{
+	sk_add(s, (struct snode){.op = OP_DATA, .type = TGC_I64, .rank = 2, .dims = {2, 9}, .hi = 120, .seed = 5});
+	sk_add(s, (struct snode){.op = OP_DATA, .type = TGC_BOOL, .rank = 2, .dims = {2, 9}, .hi = 9, .seed = 3});
+	sk_add(s, (struct snode){.op = OP_CHECK, .nsrc = 2, .src = {0, 1}});
+	sk_add(s, (struct snode){.op = OP_SUB, .nsrc = 2, .src = {2, 2}});
+	sk_out(s, 3);
+}
+
+// The error of a cosine survives a root: the oracle's bound had cancelled to 0.
+static void root_of_cosine(struct sketch *s)
+{
+	sk_add(s, (struct snode){.op = OP_DATA, .type = TGC_F64, .rank = 3, .dims = {7, 2, 64}, .lo = -3, .hi = 3,
+	                         .seed = 13196616900849014023u});
+	sk_add(s, (struct snode){.op = OP_COS, .nsrc = 1, .src = {0}});
+	sk_add(s, (struct snode){.op = OP_ABS, .nsrc = 1, .src = {1}});
+	sk_add(s, (struct snode){.op = OP_CONST, .type = TGC_F64, .num = 0.25});
+	sk_add(s, (struct snode){.op = OP_ADD, .nsrc = 2, .src = {2, 3}});
+	sk_add(s, (struct snode){.op = OP_SQRT, .nsrc = 1, .src = {4}});
+	sk_out(s, 5);
+}
+
 static const struct row {
 	const char *name;
 	void (*make)(struct sketch *s);
@@ -41,6 +64,8 @@ static const struct row {
     {"minimum_of_padding", minimum_of_padding, false},
     {"maximum_of_padding", maximum_of_padding, false},
     {"overflow_beside_infinity", overflow_beside_infinity, true},
+    {"check_of_no_use", check_of_no_use, false},
+    {"root_of_cosine", root_of_cosine, false},
 };
 
 static void graphs(void **state)

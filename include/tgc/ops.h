@@ -136,7 +136,8 @@ typedef enum tgc_scatter_mode { TGC_SCATTER_SET, TGC_SCATTER_ADD, TGC_SCATTER_MA
 // gather. Out of range: skipped, and INDEX at the next sync.
 TGC_API tgc_tensor *tgc_scatter(tgc_tensor *base, tgc_tensor *index, tgc_tensor *updates, int axis,
                                 tgc_scatter_mode mode);
-// x, and INDEX at the next sync if cond is false anywhere. cond: bool, broadcasts to x.
+// x, and INDEX at the next sync if cond is false anywhere. cond: bool, broadcasts to x. A check whose value no
+// result hangs on (it was folded away) is not made.
 TGC_API tgc_tensor *tgc_check(tgc_tensor *x, tgc_tensor *cond);
 
 // ---- composed ---------------------------------------------------------------------------------------------------
