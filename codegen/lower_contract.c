@@ -1,7 +1,7 @@
 // Contractions: a chain of RED loops over taps and contracted axes around one fused multiply-add.
 // In:  a CONTRACT pnode and the index of one result. Out: its value.
 // Window axes: taps outside the operand are left out by the loop's bounds (outer axes, where neighbouring
-// results share them) or by a condition on the step (the innermost short one, which is unrolled).
+// results share them) or read 0 (the innermost short one, which is unrolled).
 // Not here: register tiles, chunks of long sums (pass/tile*.c).
 #include "lower.h"
 
@@ -135,20 +135,28 @@ static bool taps_are_long(const struct contraction *c)
 	return false;
 }
 
+// Outside the operand it reads 0, as loads under a false guard do.
+static int padded(struct lower *lo, const struct contraction *c, int a)
+{
+	union number zero = {.i = 0};
+	if (c->inside == K_NONE || lo->k->insts[a].op == K_LOAD)
+		return a;
+	return kb_select(&lo->b, c->inside, a, kb_const(&lo->b, c->n->type, zero));
+}
+
 static int step(struct lower *lo, struct contraction *c, const struct lower_red *r)
 {
 	tgc_type t = c->n->type;
-	int acc = lower_red_arg(lo, r), old = lower_with(lo, c->inside), next;
+	int acc = lower_red_arg(lo, r), old = lower_with(lo, c->inside);
 	int a = lower_cast(lo, lower_value(lo, c->n->src[0], c->ia), t);
 	lo->guard = old;
+	a = padded(lo, c, a);
 	int b = lower_cast(lo, lower_value(lo, c->n->src[1], c->ib), t);
 	if (!r->n)
-		next = kb_op2(&lo->b, OP_MUL, t, a, b);
-	else if (type_is_float(t))
-		next = kb_op(&lo->b, OP_FMA, t, 3, (int[]){a, b, acc});
-	else
-		next = kb_op2(&lo->b, OP_ADD, t, acc, kb_op2(&lo->b, OP_MUL, t, a, b));
-	return lower_select(lo, c->inside, next, acc);
+		return kb_op2(&lo->b, OP_MUL, t, a, b);
+	if (type_is_float(t))
+		return kb_op(&lo->b, OP_FMA, t, 3, (int[]){a, b, acc});
+	return kb_op2(&lo->b, OP_ADD, t, acc, kb_op2(&lo->b, OP_MUL, t, a, b));
 }
 
 int lower_contract(struct lower *lo, int node, const int *idx)

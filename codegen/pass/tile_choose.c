@@ -247,6 +247,9 @@ static bool has_condition(const struct tile *s, int region)
 		const struct kinst *in = &k->insts[r->insts[i]];
 		if (in->op == K_FOR && has_condition(s, k->loops[in->aux].body))
 			return true;
+		int guard = in->op == K_LOAD && in->nsrc > 1 ? kernel_src(k, r->insts[i], 1) : K_NONE;
+		if (guard != K_NONE && s->scratch[guard])
+			return true;
 		if (in->op == OP_SELECT && s->scratch[kernel_src(k, r->insts[i], 0)])
 			return true;
 	}
