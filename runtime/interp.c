@@ -124,39 +124,17 @@ static bool run_elementwise(struct interp *it, const struct pnode *n, struct int
 	case OP_SELECT:
 		run_select(it, n, out);
 		return true;
-	case OP_LT:
-	case OP_LE:
-	case OP_EQ:
-	case OP_NE:
+	default:
+		break;
+	}
+	switch (op_info[n->op].cls) {
+	case CLASS_COMPARE:
 		run_compare(it, n, out);
 		return true;
-	case OP_DETACH:
-	case OP_NEG:
-	case OP_ABS:
-	case OP_EXP:
-	case OP_LOG:
-	case OP_SQRT:
-	case OP_SIN:
-	case OP_COS:
-	case OP_TANH:
-	case OP_ERF:
-	case OP_FLOOR:
-	case OP_ROUND:
-	case OP_NOT:
+	case CLASS_UNARY:
 		run_unary(it, n, out);
 		return true;
-	case OP_ADD:
-	case OP_SUB:
-	case OP_MUL:
-	case OP_DIV:
-	case OP_MOD:
-	case OP_MAX:
-	case OP_MIN:
-	case OP_AND:
-	case OP_OR:
-	case OP_XOR:
-	case OP_SHL:
-	case OP_SHR:
+	case CLASS_BINARY:
 		run_binary(it, n, out);
 		return true;
 	default:

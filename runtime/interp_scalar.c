@@ -223,6 +223,9 @@ struct fnum interp_unary_f(int op, tgc_type t, struct fnum x)
 	case OP_ROUND:
 		r = step(t, x, rint);
 		break;
+	case OP_TRUNC:
+		r = step(t, x, trunc);
+		break;
 	default:
 		assert(!"a unary operation on floats");
 		r = unsure_at(t, x.v);

@@ -243,8 +243,10 @@ static int positive(struct gen *g, int x, double floor_at)
 
 static int gen_unary(struct gen *g)
 {
-	static const int ops[] = {OP_NEG,  OP_ABS, OP_EXP,   OP_LOG,   OP_SQRT, OP_SIN,   OP_COS,
-	                          OP_TANH, OP_ERF, OP_FLOOR, OP_ROUND, OP_NOT,  OP_DETACH};
+	static const int ops[] = {
+#define TG_UNARY(ID, ...) OP_##ID,
+#include "ops.def"
+	};
 	int op = ops[gen_below(g, TG_COUNT(ops))], x = gen_pick(g);
 
 	if (!g->raw && interp_is_float(g->s->nodes[x].type)) {
@@ -258,8 +260,11 @@ static int gen_unary(struct gen *g)
 
 static int gen_binary(struct gen *g)
 {
-	static const int ops[] = {OP_ADD, OP_SUB, OP_MUL, OP_ADD, OP_MUL, OP_DIV, OP_MOD, OP_MAX, OP_MIN,
-	                          OP_AND, OP_OR,  OP_XOR, OP_SHL, OP_SHR, OP_LT,  OP_LE,  OP_EQ,  OP_NE};
+	static const int ops[] = {OP_ADD, OP_MUL, // these twice
+#define TG_BINARY(ID, ...) OP_##ID,
+#define TG_COMPARE(ID, ...) OP_##ID,
+#include "ops.def"
+	};
 	int op = ops[gen_below(g, TG_COUNT(ops))], x = gen_pick(g), y = partner(g, x);
 	tgc_type t;
 

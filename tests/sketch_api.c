@@ -50,35 +50,14 @@ static tgc_arg operand(const struct record *b, const struct snode *n, int k, int
 	return interp_is_float(x->type) ? tgc_arg_number(x->num) : tgc_arg_integer((int64_t)x->num);
 }
 
+// The rows of the table are the public functions.
 tgc_tensor *sk_record1(int op, tgc_tensor *x, tgc_type type)
 {
 	switch (op) {
-	case OP_DETACH:
-		return tgc_detach(x);
-	case OP_NEG:
-		return tgc_neg(x);
-	case OP_ABS:
-		return tgc_abs(x);
-	case OP_EXP:
-		return tgc_exp(x);
-	case OP_LOG:
-		return tgc_log(x);
-	case OP_SQRT:
-		return tgc_sqrt(x);
-	case OP_SIN:
-		return tgc_sin(x);
-	case OP_COS:
-		return tgc_cos(x);
-	case OP_TANH:
-		return tgc_tanh(x);
-	case OP_ERF:
-		return tgc_erf(x);
-	case OP_FLOOR:
-		return tgc_floor(x);
-	case OP_ROUND:
-		return tgc_round(x);
-	case OP_NOT:
-		return tgc_not(x);
+#define TG_UNARY(ID, NAME, ...)                                                                                \
+	case OP_##ID:                                                                                          \
+		return tgc_##NAME(x);
+#include "ops.def"
 	case OP_CAST:
 		return tgc_cast(x, type);
 	case OP_BITCAST:
@@ -91,38 +70,13 @@ tgc_tensor *sk_record1(int op, tgc_tensor *x, tgc_type type)
 tgc_tensor *sk_record2(int op, tgc_arg x, tgc_arg y)
 {
 	switch (op) {
-	case OP_ADD:
-		return tgc_add_arg(x, y);
-	case OP_SUB:
-		return tgc_sub_arg(x, y);
-	case OP_MUL:
-		return tgc_mul_arg(x, y);
-	case OP_DIV:
-		return tgc_div_arg(x, y);
-	case OP_MOD:
-		return tgc_mod_arg(x, y);
-	case OP_MAX:
-		return tgc_maximum_arg(x, y);
-	case OP_MIN:
-		return tgc_minimum_arg(x, y);
-	case OP_AND:
-		return tgc_and_arg(x, y);
-	case OP_OR:
-		return tgc_or_arg(x, y);
-	case OP_XOR:
-		return tgc_xor_arg(x, y);
-	case OP_SHL:
-		return tgc_shl_arg(x, y);
-	case OP_SHR:
-		return tgc_shr_arg(x, y);
-	case OP_LT:
-		return tgc_lt_arg(x, y);
-	case OP_LE:
-		return tgc_le_arg(x, y);
-	case OP_EQ:
-		return tgc_eq_arg(x, y);
-	case OP_NE:
-		return tgc_ne_arg(x, y);
+#define TG_BINARY(ID, NAME, ...)                                                                               \
+	case OP_##ID:                                                                                          \
+		return tgc_##NAME##_arg(x, y);
+#define TG_COMPARE(ID, NAME, ...)                                                                              \
+	case OP_##ID:                                                                                          \
+		return tgc_##NAME##_arg(x, y);
+#include "ops.def"
 	default:
 		return NULL;
 	}

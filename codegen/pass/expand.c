@@ -131,6 +131,8 @@ static int expand_float(const struct math *m, int op, int x, int y)
 		return expand_tanh(m, x);
 	case OP_ERF:
 		return expand_erf(m, x);
+	case OP_TRUNC:
+		return m_op2(m, OP_COPYSIGN, m_op1(m, OP_FLOOR, m_op1(m, OP_ABS, x)), x);
 	case OP_MOD:
 		return float_mod(m, x, y);
 	case OP_MAX:

@@ -25,6 +25,7 @@ TGC_API tgc_tensor *tgc_tanh(tgc_tensor *x);  // hyperbolic tangent, floats, <= 
 TGC_API tgc_tensor *tgc_erf(tgc_tensor *x);   // error function, floats, <= 4 ULP in f32
 TGC_API tgc_tensor *tgc_floor(tgc_tensor *x); // largest integral value not above x, floats
 TGC_API tgc_tensor *tgc_round(tgc_tensor *x); // nearest integral value, halves to even, floats
+TGC_API tgc_tensor *tgc_trunc(tgc_tensor *x); // integral part, towards zero, floats
 TGC_API tgc_tensor *tgc_not(tgc_tensor *x);   // bitwise complement; logical for bool; integers
 TGC_API tgc_tensor *tgc_detach(tgc_tensor *x); // x, for which no gradient is taken
 // To another type. Float to integer truncates, saturates, NaN -> 0; to bool: x != 0.
