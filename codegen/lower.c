@@ -25,8 +25,9 @@ int lower_buf(struct lower *lo, int plan_buf)
 	const struct pbuf *p = &lo->plan->bufs[plan_buf];
 	if (lo->buf_of[plan_buf] < 0) {
 		int64_t elems = p->bytes / (int64_t)tgc_type_bytes((tgc_type)p->type);
-		int buf = kernel_buf(lo->k, (tgc_type)p->type, SPACE_GLOBAL, elems);
-		lo->k->bufs[buf].node = plan_buf;
+		bool scratch = p->cls == BUF_SCRATCH;
+		int buf = kernel_buf(lo->k, (tgc_type)p->type, scratch ? SPACE_LOCAL : SPACE_GLOBAL, elems);
+		lo->k->bufs[buf].node = scratch ? -1 : plan_buf;
 		lo->k->bufs[buf].segmented = lo->seg != K_NONE && p->cls != BUF_FLAGS;
 		lo->buf_of[plan_buf] = buf;
 	}
@@ -94,6 +95,8 @@ struct kernel *lower_group(const struct plan *p, int group, const struct target 
 		lower_scatter(&lo);
 	else if (ok && g->kind == GROUP_SEGMENTED)
 		lower_segments(&lo);
+	else if (ok && g->kind == GROUP_CHAIN)
+		lower_chain(&lo);
 	else if (ok)
 		lower_nests(&lo);
 	if (ok && !lo.error && !lo.k->arena.failed && !lo.arena.failed) {

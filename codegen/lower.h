@@ -31,12 +31,15 @@ struct lower {
 	struct lower_heavy *heavy; // dry run only
 	int nheavy, heavy_cap;
 	bool dry;
-	int guard;         // condition under which the current value is wanted; K_NONE: always
-	int seg;           // segment, K_NONE
-	int home;          // region that loops of reductions are not moved out of
-	int chunk;         // phase 0 of a split group: which chunk of main's range; else K_NONE
-	int64_t chunk_len; // iterations of main's outermost loop in a chunk
-	bool combine;      // phase 1 of a split group: main comes from the scratch buffer
+	int guard;             // condition under which the current value is wanted; K_NONE: always
+	int seg;               // segment, K_NONE
+	int home;              // region that loops of reductions are not moved out of
+	int chunk;             // phase 0 of a split group: which chunk of main's range; else K_NONE
+	int64_t chunk_len;     // iterations of main's outermost loop in a chunk
+	int shared;            // CHAIN: the first axes of every nest, of which the block has
+	int block[LOWER_RANK]; // one index each; of the last one `rows`, from this one on
+	int64_t rows;
+	bool combine; // phase 1 of a split group: main comes from the scratch buffer
 	int depth;
 	char *error; // malloc'ed; the first one
 };
@@ -70,11 +73,17 @@ struct lower_nest {
 	int64_t chunk_from;   // partial: the first chunk
 };
 void lower_nests(struct lower *lo);
+// Nests of the roots i with !done[i], each a phase (CHAIN: in the current region); sets done and own.
+void lower_left(struct lower *lo, bool *done);
 void lower_segments(struct lower *lo);
 void lower_emit(struct lower *lo, struct lower_nest *nest); // into the current region
 // Decides order, merges and levels of a nest by a dry run; roots that do not fit the order are left to
 // later nests: their level becomes -1.
 void lower_choose(struct lower *lo, struct lower_nest *nest);
+
+// ---- lower_chain.c ------------------------------------------------------------------------------------------
+void lower_chain(struct lower *lo);
+int lower_block_at(struct lower *lo, int node, int at, const struct pbuf *p); // address in the block's part
 
 // ---- lower_value.c ------------------------------------------------------------------------------------------
 int lower_value(struct lower *lo, int node, const int *idx);
@@ -103,6 +112,8 @@ struct lower_red {
 	tgc_type type;
 	int init;
 };
+// The deepest of `region` and those of the values; all of them enclose the current one.
+int lower_deepest(const struct lower *lo, int region, int n, const int *v);
 // Values it hangs on: idx[0..n), the guard and the segment.
 void lower_red_begin(struct lower *lo, struct lower_red *r, int combine, tgc_type t, int n, const int *idx);
 int lower_red_loop(struct lower *lo, struct lower_red *r, int from, int to); // its index

@@ -41,7 +41,7 @@ static bool map_root(struct lower *lo, const struct lower_nest *nest, struct low
 	const struct pnode *first = NODE(lo, nest->roots[0].node);
 	if (map_exact(lo, nest, first, r) || map_prefix(lo, nest, r))
 		return true;
-	r->linear = prog_elems(p, r->node) == prog_elems(p, nest->roots[0].node);
+	r->linear = !lo->shared && prog_elems(p, r->node) == prog_elems(p, nest->roots[0].node);
 	return r->linear;
 }
 
@@ -106,6 +106,14 @@ static void root_index(struct lower *lo, const struct lower_nest *nest, const st
 		idx[a] = r->axis_of[a] < 0 ? kb_int(&lo->b, 0) : axis[r->axis_of[a]];
 }
 
+// A loop over the block's rows counts from the block's first one.
+static void into_block(struct lower *lo, int *axis, const struct lower_nest *nest, int from, int to)
+{
+	for (int i = from; i < to && lo->shared; i++)
+		if (nest->order[i] == lo->shared - 1)
+			axis[lo->shared - 1] = kb_iadd(&lo->b, axis[lo->shared - 1], lo->block[lo->shared - 1]);
+}
+
 static int open_loop(struct lower *lo, struct lower_nest *nest, int at, int *axis, int *end)
 {
 	int64_t total = nest->size[nest->order[at]];
@@ -119,6 +127,7 @@ static int open_loop(struct lower *lo, struct lower_nest *nest, int at, int *axi
 	}
 	axis[nest->order[at]] = v;
 	nest->loop[nest->order[at]] = loop;
+	into_block(lo, axis, nest, at, *end);
 	return loop;
 }
 
@@ -147,6 +156,7 @@ static void store(struct lower *lo, const struct lower_nest *nest, const struct 
 		    kb_affine(&lo->b, elems * nest->chunk_from, 2, (int64_t[]){elems, 1}, (int[]){axis[0], at});
 	} else {
 		at = n->rank ? lower_at(lo, p, idx) : kb_int(&lo->b, 0);
+		at = lower_block_at(lo, r->node, at, p);
 	}
 	kb_store(&lo->b, buf, at, value, lo->guard, lo->k->bufs[buf].segmented ? lo->seg : K_NONE);
 }
@@ -176,6 +186,8 @@ void lower_emit(struct lower *lo, struct lower_nest *nest)
 		return;
 	lo->home = lo->b.region;
 	lower_forget(lo);
+	for (; !lo->dry && at < lo->shared - 1; at++)
+		axis[at] = lo->block[at];
 	while (at < nest->naxes) {
 		levels[nloops] = at;
 		values_at(lo, nest, at, axis, value);
@@ -236,21 +248,25 @@ static void partials(struct lower *lo)
 	lo->combine = true;
 }
 
-void lower_nests(struct lower *lo)
+void lower_left(struct lower *lo, bool *done)
 {
 	const struct group *g = lo->group;
-	bool *done = ARENA_ARRAY(&lo->arena, bool, g->nroots);
-	int *which = ARENA_ARRAY(&lo->arena, int, g->nroots), left = g->nroots;
+	int *which = ARENA_ARRAY(&lo->arena, int, g->nroots), left = 0;
 	struct lower_root *roots = ARENA_ARRAY(&lo->arena, struct lower_root, g->nroots);
-	if (!done || !which || !roots)
+	if (!which || !roots)
 		return;
-	if (g->split > 1)
-		partials(lo);
+	for (int i = 0; i < g->nroots; i++)
+		left += !done[i];
 	while (left > 0 && !lo->error && !lo->k->arena.failed) {
 		struct lower_nest nest = {.roots = roots};
 		gather(lo, done, &nest, which);
+		if (lo->shared)
+			nest.size[lo->shared - 1] = lo->rows;
 		lower_choose(lo, &nest);
-		phase(lo, &nest);
+		if (lo->shared)
+			lower_emit(lo, &nest);
+		else
+			phase(lo, &nest);
 		for (int i = 0; i < nest.nroots; i++) {
 			if (nest.roots[i].level < 0)
 				continue;
@@ -259,4 +275,14 @@ void lower_nests(struct lower *lo)
 			left--;
 		}
 	}
+}
+
+void lower_nests(struct lower *lo)
+{
+	bool *done = ARENA_ARRAY(&lo->arena, bool, lo->group->nroots);
+	if (!done)
+		return;
+	if (lo->group->split > 1)
+		partials(lo);
+	lower_left(lo, done);
 }

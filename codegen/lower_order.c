@@ -20,9 +20,12 @@ static bool rehearse(struct lower *lo, struct lower *dry, struct lower_nest *nes
 	}
 	dry->dry = true;
 	dry->combine = lo->combine;
+	dry->shared = lo->shared;
 	dry->chunk_len = lo->chunk_len;
 	memcpy(dry->own, lo->own, sizeof *lo->own * (size_t)lo->plan->prog.n);
 	kbuild_init(&dry->b, dry->k, kernel_phase(dry->k));
+	for (int a = 0; a < lo->shared; a++)
+		dry->block[a] = kb_int(&dry->b, 0);
 	lower_emit(dry, nest);
 	kbuild_done(&dry->b);
 	if (dry->error && !lo->error) {
@@ -59,9 +62,10 @@ static void order_axes(const struct lower *lo, struct lower_nest *nest, const in
 	for (int a = 0; a < NODE(lo, r->node)->rank; a++)
 		if (r->axis_of[a] >= 0)
 			stride[r->axis_of[a]] = r->partial ? 0 : p->strides[a];
-	for (int i = r->partial ? 2 : 1; i < nest->naxes; i++) {
+	int first = r->partial ? 1 : lo->shared ? lo->shared - 1 : 0; // those before have their place
+	for (int i = first + 1; i < nest->naxes; i++) {
 		int x = nest->order[i], j = i;
-		for (; j > (r->partial ? 1 : 0); j--) {
+		for (; j > first; j--) {
 			int y = nest->order[j - 1];
 			if (rows[y] > rows[x] || (rows[y] == rows[x] && stride[y] >= stride[x]))
 				break;
@@ -140,8 +144,8 @@ static bool level_between(const struct lower_nest *nest, int at)
 
 static void merge_axes(const struct lower *dry, struct lower_nest *nest, const bool *live)
 {
-	bool partial = nest->roots[0].partial;
-	for (int i = partial ? 2 : 1; i < nest->naxes; i++) {
+	int first = nest->roots[0].partial ? 2 : dry->shared ? dry->shared : 1;
+	for (int i = first; i < nest->naxes; i++) {
 		int x = nest->order[i - 1], y = nest->order[i];
 		if (!level_between(nest, i) &&
 		    as_one(dry->k, live, nest->loop[x], nest->loop[y], nest->size[y]))

@@ -4,8 +4,7 @@
 // Not here: splitting of long ranges, lanes and accumulators (pass/tile*.c).
 #include "lower.h"
 
-// The deepest region among those of the values; all of them enclose the current one.
-static int deepest(const struct lower *lo, int region, int n, const int *v)
+int lower_deepest(const struct lower *lo, int region, int n, const int *v)
 {
 	for (int i = 0; i < n; i++) {
 		if (v[i] == K_NONE)
@@ -21,7 +20,7 @@ void lower_red_begin(struct lower *lo, struct lower_red *r, int combine, tgc_typ
 {
 	int more[] = {lo->guard, lo->seg};
 	*r = (struct lower_red){.combine = combine, .type = t, .region = lo->b.region};
-	lo->b.region = deepest(lo, deepest(lo, lo->home, n, idx), TG_COUNT(more), more);
+	lo->b.region = lower_deepest(lo, lower_deepest(lo, lo->home, n, idx), TG_COUNT(more), more);
 	r->init = kb_identity(&lo->b, combine, t);
 }
 

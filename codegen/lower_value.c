@@ -112,8 +112,14 @@ static int load(struct lower *lo, int node, const int *idx)
 	if (p->rank != rank && !(p->rank == 1 && rank == 0))
 		return lower_fail(lo, "plan buffer %d has rank %d, its pnode %d rank %d", pb, p->rank, node,
 		                  rank);
-	int at = rank ? lower_at(lo, p, idx) : kb_int(&lo->b, 0);
-	return kb_load(&lo->b, buf, at, lo->guard, lo->k->bufs[buf].segmented ? lo->seg : K_NONE);
+	int at = lower_block_at(lo, node, rank ? lower_at(lo, p, idx) : kb_int(&lo->b, 0), p);
+	// What this kernel stored stands still while a nest reads it: it is read once where its index is known.
+	int region = lo->b.region, v;
+	if (lo->shared)
+		lo->b.region = lower_deepest(lo, lower_deepest(lo, lo->home, 1, &at), 1, &lo->guard);
+	v = kb_load(&lo->b, buf, at, lo->guard, lo->k->bufs[buf].segmented ? lo->seg : K_NONE);
+	lo->b.region = region;
+	return v;
 }
 
 static int scalar(struct lower *lo, int node)
@@ -242,7 +248,7 @@ int lower_value(struct lower *lo, int node, const int *idx)
 	if (lo->error || !grow(lo))
 		return kb_const(&lo->b, NODE(lo, node)->type, (union number){.i = 0});
 	struct lower_memo *m = find(lo, node, idx);
-	if (m->node >= 0)
+	if (m->node >= 0 && kernel_region_within(lo->k, lo->b.region, lo->k->insts[m->value].region))
 		return m->value;
 	if (++lo->depth > LOWER_DEPTH)
 		return lower_fail(lo, "a group is nested more than %d operations deep", LOWER_DEPTH);

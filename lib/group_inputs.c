@@ -134,7 +134,7 @@ static void visit(struct walk *w, const struct group *g, int32_t entry)
 	const struct plan *p = w->p;
 	int node = entry / 2;
 	const struct pnode *n = &p->prog.nodes[node];
-	bool exact = entry & 1;
+	bool exact = (entry & 1) && g->kind != GROUP_CHAIN; // a stage may store before another one reads
 
 	if (n->op == OP_VARIABLE || n->op == OP_DATA || (p->node_buf[node] >= 0 && !is_root(g, node))) {
 		found(w, node, exact);

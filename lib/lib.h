@@ -512,6 +512,7 @@ enum buffer_class {
 	BUF_OUT,    // memory of output `index`
 	BUF_ARENA,  // at `offset_bytes` in the arena
 	BUF_FLAGS,  // one i32 an error site
+	BUF_SCRATCH, // a block's part of a value that stays in its thread; axes it has one index of have size 1
 };
 struct pbuf {
 	uint8_t cls, type, rank;
@@ -522,7 +523,7 @@ struct pbuf {
 	int64_t *strides;     // in elements: the physical order. Leaves and outputs are row-major.
 	int32_t first, last;  // steps that write it first and read it last
 };
-enum group_kind { GROUP_MAP, GROUP_REDUCE, GROUP_CONTRACT, GROUP_SCATTER, GROUP_SEGMENTED };
+enum group_kind { GROUP_MAP, GROUP_REDUCE, GROUP_CONTRACT, GROUP_SCATTER, GROUP_SEGMENTED, GROUP_CHAIN };
 // One kernel: computes and stores `roots`; every other node it needs that is not in a buffer is computed
 // inside. lower.c pulls values from the roots back to buffers and leaves.
 struct group {
@@ -534,6 +535,9 @@ struct group {
 	int64_t split;      // > 1: chunks of main's reduced range that are reduced by phases
 	int32_t scratch_buf; // split > 1: BUF_ARENA of split * elems(main) partial results, chunk-major; else -1
 	int nsegs;          // SEGMENTED: segments; roots are then nsegs groups of equal length, segment-major
+	int shared;         // CHAIN: leading axes, sizes of 1 put aside, that all roots have in common
+	int64_t rows;       // CHAIN: how many indices of the last of them a block holds; of the others one
+	int32_t *stage;     // CHAIN: by root, rising from 0: what stores it; reads what earlier ones stored
 	const char *why;    // why nothing more was fused, for listings
 };
 // Shapes inside a group, sizes of 1 put aside: roots of MAP and CONTRACT have the shape of one another (of main);
@@ -642,6 +646,8 @@ struct grouping {
 bool group_build(struct grouping *g);      // group.c: who computes what
 bool group_store(struct grouping *g);      // group_store.c: what is stored, by whom
 bool group_merge(struct plan *p, struct arena *scratch); // group_merge.c: siblings, segments; false: no memory
+// group_chain.c: stages of one kernel; false: no memory
+bool group_chain(struct plan *p, const struct target *t, struct arena *scratch);
 int group_find(const struct grouping *g, int group);
 int group_open(struct grouping *g, int kind, int main, int space, int level, int sub); // -1: no memory
 bool group_before(const struct gbuild *a, const struct gbuild *b);

@@ -151,7 +151,7 @@ static bool parse_buf(struct cursor *c)
 	int32_t at;
 
 	if (!ref(c, "b", INT32_MAX, &at) || (at != p->nbufs && !wrong(c, "buffers in order")) ||
-	    !one_of(c, plan_buffer_names, BUF_FLAGS + 1, &b.cls) || !small(c, 0, INT32_MAX, &b.index) ||
+	    !one_of(c, plan_buffer_names, BUF_SCRATCH + 1, &b.cls) || !small(c, 0, INT32_MAX, &b.index) ||
 	    !type(c, &b.type) || !parse_dims(c, &b) || (eat(c, "%") && !small(c, 0, p->prog.n, &b.node)) ||
 	    !need(c, "at") || !number(c, &b.offset_bytes) || !need(c, "bytes") || !number(c, &b.bytes) ||
 	    !need(c, "live") || !small(c, -1, INT32_MAX, &b.first) || !need(c, "..") ||
@@ -164,15 +164,20 @@ static bool parse_buf(struct cursor *c)
 static bool parse_roots(struct cursor *c, struct group *g)
 {
 	struct plan *p = c->p;
-	int cap = 0, cap_bufs = 0;
+	int cap = 0, cap_bufs = 0, cap_stages = 0, stage = 0;
 
-	while (eat(c, "%")) {
+	for (;;) {
 		int32_t node, buf;
 
+		stage += g->kind == GROUP_CHAIN && g->nroots && eat(c, "then");
+		if (!eat(c, "%"))
+			break;
 		if (!small(c, 0, p->prog.n, &node) || !need(c, "=") || !ref(c, "b", p->nbufs, &buf) ||
 		    !room(c, &g->roots, g->nroots, &cap, sizeof *g->roots) ||
-		    !room(c, &g->root_bufs, g->nroots, &cap_bufs, sizeof *g->root_bufs))
+		    !room(c, &g->root_bufs, g->nroots, &cap_bufs, sizeof *g->root_bufs) ||
+		    !room(c, &g->stage, g->nroots, &cap_stages, sizeof *g->stage))
 			return false;
+		g->stage[g->nroots] = stage;
 		g->roots[g->nroots] = node;
 		g->root_bufs[g->nroots++] = buf;
 		if (op_info[p->prog.nodes[node].op].cls != CLASS_SOURCE || p->prog.nodes[node].op == OP_RANDOM)
@@ -195,6 +200,12 @@ static bool quoted(struct cursor *c, const char **out)
 	return *out != NULL;
 }
 
+static bool parse_chain(struct cursor *c, struct group *g)
+{
+	return g->kind != GROUP_CHAIN || (need(c, "shared") && small(c, 1, INT32_MAX, &g->shared) &&
+	                                  need(c, "rows") && number(c, &g->rows));
+}
+
 static bool parse_group(struct cursor *c)
 {
 	struct plan *p = c->p;
@@ -202,11 +213,12 @@ static bool parse_group(struct cursor *c)
 	int32_t at, main = -1;
 
 	if (!ref(c, "g", INT32_MAX, &at) || (at != p->ngroups && !wrong(c, "groups in order")) ||
-	    !one_of(c, plan_group_names, GROUP_SEGMENTED + 1, &g.kind) ||
+	    !one_of(c, plan_group_names, GROUP_CHAIN + 1, &g.kind) ||
 	    (eat(c, "main") && !ref(c, "%", p->prog.n, &main)) || !need(c, "split") || !number(c, &g.split) ||
 	    (eat(c, "scratch") && !ref(c, "b", p->nbufs, &g.scratch_buf)) || !need(c, "segs") ||
-	    !small(c, 0, INT32_MAX, &g.nsegs) || !need(c, "roots") || !parse_roots(c, &g) || !need(c, "why") ||
-	    !quoted(c, &g.why) || !room(c, &p->groups, p->ngroups, &c->groups_cap, sizeof g))
+	    !small(c, 0, INT32_MAX, &g.nsegs) || !parse_chain(c, &g) || !need(c, "roots") ||
+	    !parse_roots(c, &g) || !need(c, "why") || !quoted(c, &g.why) ||
+	    !room(c, &p->groups, p->ngroups, &c->groups_cap, sizeof g))
 		return false;
 	g.main = main;
 	p->groups[p->ngroups++] = g;

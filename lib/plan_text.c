@@ -2,18 +2,21 @@
 // In:  a plan. Out: its program, then a line a buffer, a group, a step:
 //     buf b2 arena 0 f32[2,4] {4,1} %7 at 64 bytes 32 live 0..1
 //     group g0 reduce main %7 split 1 segs 0 roots %7=b2 %9=b3 why "a contraction reads it"
+//     group g1 chain split 1 segs 0 shared 3 rows 16 roots %12=b4 then %15=b5 then %16=b6 why "an output"
 //     step kernel g0 args b1 b2 b3 scalars @4 code 0
 //     step copy b3 b4
 // The text parses back (plan_parse.c). Not here: kernels.
 #include "lib.h"
 
 const char *const plan_buffer_names[] = {
-    [BUF_LEAF] = "leaf", [BUF_OUT] = "out", [BUF_ARENA] = "arena", [BUF_FLAGS] = "flags"};
+    [BUF_LEAF] = "leaf", [BUF_OUT] = "out", [BUF_ARENA] = "arena", [BUF_FLAGS] = "flags",
+    [BUF_SCRATCH] = "scratch"};
 const char *const plan_group_names[] = {[GROUP_MAP] = "map",
                                         [GROUP_REDUCE] = "reduce",
                                         [GROUP_CONTRACT] = "contract",
                                         [GROUP_SCATTER] = "scatter",
-                                        [GROUP_SEGMENTED] = "segmented"};
+                                        [GROUP_SEGMENTED] = "segmented",
+                                        [GROUP_CHAIN] = "chain"};
 
 static void print_buf(const struct plan *p, int at, struct text *t)
 {
@@ -46,9 +49,15 @@ static void print_group(const struct plan *p, int at, struct text *t)
 	text_add(t, " split %lld", (long long)g->split);
 	if (g->scratch_buf >= 0)
 		text_add(t, " scratch b%d", g->scratch_buf);
-	text_add(t, " segs %d roots", g->nsegs);
-	for (int i = 0; i < g->nroots; i++)
-		text_add(t, " %%%d=b%d", g->roots[i], g->root_bufs[i]);
+	text_add(t, " segs %d", g->nsegs);
+	if (g->kind == GROUP_CHAIN)
+		text_add(t, " shared %d rows %lld", g->shared, (long long)g->rows);
+	text_add(t, " roots");
+	for (int i = 0; i < g->nroots; i++) {
+		bool later = g->kind == GROUP_CHAIN && i && g->stage[i] != g->stage[i - 1];
+
+		text_add(t, "%s %%%d=b%d", later ? " then" : "", g->roots[i], g->root_bufs[i]);
+	}
 	text_add(t, " why \"%s\"\n", g->why ? g->why : "");
 }
 

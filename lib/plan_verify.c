@@ -53,6 +53,42 @@ static bool shares_rows(const struct prog *p, int main, int node)
 	return same_space(p, main, node) || same_space(p, p->nodes[main].src[0], node);
 }
 
+// Size of the k-th axis that is not of size 1; of `like`, which is shaped like it, at that axis.
+static int64_t leading(const struct dim *d, int rank, int k, const struct dim *like)
+{
+	for (int i = 0; i < rank; i++)
+		if (d[i].n != 1 && k-- == 0)
+			return like[i].n;
+	return -1;
+}
+
+static bool check_chain(struct check *c, int at)
+{
+	const struct plan *p = c->p;
+	const struct group *g = &p->groups[at];
+	const struct pnode *first = &p->prog.nodes[g->roots[0]];
+
+	if (g->shared < 1 || g->rows < 1 || g->stage[0] != 0)
+		return fail(c, "g%d: no shared axes, rows or first stage", at);
+	for (int i = 0; i < g->nroots; i++) {
+		const struct pnode *n = &p->prog.nodes[g->roots[i]];
+		const struct pbuf *b = &p->bufs[g->root_bufs[i]];
+
+		if (i && g->stage[i] != g->stage[i - 1] && g->stage[i] != g->stage[i - 1] + 1)
+			return fail(c, "g%d: stages out of order", at);
+		for (int k = 0; k < g->shared; k++) {
+			int64_t size = leading(n->dims, n->rank, k, n->dims);
+			int64_t part = b->rank == n->rank ? leading(n->dims, n->rank, k, b->dims) : -1;
+
+			if (size < 0 || size != leading(first->dims, first->rank, k, first->dims))
+				return fail(c, "g%d: root %%%d does not share axis %d", at, g->roots[i], k);
+			if (b->cls == BUF_SCRATCH && part != (k < g->shared - 1 ? 1 : g->rows))
+				return fail(c, "g%d: b%d does not hold a block", at, g->root_bufs[i]);
+		}
+	}
+	return true;
+}
+
 static bool check_group(struct check *c, int at)
 {
 	const struct plan *p = c->p;
@@ -65,6 +101,8 @@ static bool check_group(struct check *c, int at)
 		return fail(c, "g%d: main does not fit its kind", at);
 	if ((g->split > 1) != (g->scratch_buf >= 0))
 		return fail(c, "g%d: a split needs scratch, and only it", at);
+	if (g->kind == GROUP_CHAIN && !check_chain(c, at))
+		return false;
 	for (int i = 0; i < g->nroots; i++) {
 		int node = g->roots[i], like = g->main >= 0 ? g->main : g->roots[0];
 		const struct pnode *n = &p->prog.nodes[node];
@@ -74,7 +112,7 @@ static bool check_group(struct check *c, int at)
 			return fail(c, "g%d: b%d has another type than %%%d", at, g->root_bufs[i], node);
 		if (b->rank != n->rank)
 			return fail(c, "g%d: b%d has another rank than %%%d", at, g->root_bufs[i], node);
-		if (g->kind == GROUP_SEGMENTED)
+		if (g->kind == GROUP_SEGMENTED || g->kind == GROUP_CHAIN)
 			continue;
 		if (g->kind == GROUP_REDUCE ? !shares_rows(&p->prog, like, node)
 		                            : !same_space(&p->prog, like, node))
@@ -130,6 +168,8 @@ static bool check_kernel(struct check *c, int step)
 			ok = fail(c, "step %d: %%%d is not in memory", step, s[i].node);
 		else if (p->bufs[buf].bytes > 0 && c->holds[buf] != s[i].node)
 			ok = fail(c, "step %d: b%d does not hold %%%d", step, buf, s[i].node);
+		else if (p->bufs[buf].cls == BUF_SCRATCH)
+			ok = fail(c, "step %d: b%d never leaves its kernel", step, buf);
 		else if (p->bufs[buf].cls == BUF_ARENA &&
 		         (p->bufs[buf].first > step || p->bufs[buf].last < step))
 			ok = fail(c, "step %d: b%d is not live", step, buf);

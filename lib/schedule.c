@@ -217,7 +217,8 @@ static bool build(struct plan *p, const struct linear *l, const struct target *t
 	prog_compact(&p->prog);
 	layout_weights(&p->prog);
 	return !p->arena.failed && start(&g, p, t, scratch) && group_build(&g) && group_store(&g) &&
-	       fill(&g, scratch) && group_merge(p, scratch) && plan_order(p, scratch) &&
+	       fill(&g, scratch) && group_merge(p, scratch) && group_chain(p, t, scratch) &&
+	       plan_order(p, scratch) &&
 	       layout_activations(p, scratch) && plan_place(p) && !p->arena.failed;
 }
 

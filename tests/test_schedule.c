@@ -281,6 +281,37 @@ static void attention(struct net *n)
 		out(n, grads[i]);
 }
 
+static void attention_forward(struct net *n)
+{
+	int64_t t = pick(n, 1024, 17), d = pick(n, 64, 5);
+	tgc_shape shape = TGC_SHAPE(pick(n, 8, 3), 4, t, d);
+
+	out(n, tgc_attention(data(n, shape), data(n, shape), data(n, shape), true));
+}
+
+// Rows of a matrix that does not fit: it is stored, but read again by the next stages of its own block only.
+static void attention_long(struct net *n)
+{
+	int64_t t = pick(n, 1024, 65), d = pick(n, 64, 3);
+	tgc_shape shape = TGC_SHAPE(pick(n, 8, 1), pick(n, 12, 2), t, d);
+	tgc_tensor *x[3] = {state(n, shape), state(n, shape), state(n, shape)}, *grads[3];
+	tgc_tensor *y = tgc_attention(x[0], x[1], x[2], true);
+
+	out(n, y);
+	assert_int_equal(tgc_grad(tgc_sum(tgc_mul(y, data(n, shape)), TGC_ALL_AXES, false), 3, x, grads),
+	                 TGC_OK);
+	for (int i = 0; i < 3; i++)
+		out(n, grads[i]);
+}
+
+static void norm_of_product(struct net *n)
+{
+	int64_t k = pick(n, 128, 9), m = pick(n, 256, 20);
+	tgc_tensor *y = tgc_matmul(data(n, TGC_SHAPE(pick(n, 8192, 37), k)), data(n, TGC_SHAPE(k, m)));
+
+	out(n, tgc_layer_norm(y, data(n, TGC_SHAPE(m)), data(n, TGC_SHAPE(m)), 1e-5));
+}
+
 static void dropout(struct net *n)
 {
 	int64_t k = pick(n, 512, 8);
@@ -408,7 +439,10 @@ static const struct row rows[] = {
     {"mlp", mlp, 9, 0},
     {"two_convs", two_convs, 4, 0},
     {"cnn", cnn, 23, 0},
-    {"attention", attention, 8, 0},
+    {"attention", attention, 1, 0},
+    {"attention_forward", attention_forward, 1, 0},
+    {"attention_long", attention_long, 3, 0},
+    {"norm_of_product", norm_of_product, 1, 0},
     {"dropout", dropout, 2, 0},
     {"optimizer", optimizer, 1, 0},
     {"embedding", embedding, 3, 0},

@@ -94,7 +94,8 @@ static void find_nest(struct kcopy *cp, int loop, struct nest *t)
 {
 	t->n = 0;
 	t->first = loop;
-	while (loop >= 0 && t->n < TILE_AXES && rectangular(cp, t, loop)) {
+	const struct tile *s = cp->user;
+	while (loop >= 0 && t->n < TILE_AXES && !s->whole[loop] && rectangular(cp, t, loop)) {
 		struct tile_axis *a = &t->axis[t->n++];
 		*a = (struct tile_axis){.loop = loop};
 		if (!kernel_trip(cp->from, loop, &a->n))
@@ -279,6 +280,10 @@ static bool tile_par(struct kcopy *cp, int loop)
 		return false;
 	if (outermost)
 		s->small = s->best[loop] < SMALL_WORK;
+	if (s->whole[loop]) {
+		kcopy_loop_as(cp, loop, outer_kind(s));
+		return true;
+	}
 	find_nest(cp, loop, &t);
 	if (t.n == 0)
 		return false;
@@ -313,6 +318,7 @@ void kpass_tile(struct kernel *k, const struct target *t)
 			return;
 	struct kernel old = *k;
 	struct tile s = {.k = &old, .t = t, .mask = K_NONE, .accumulators = 1, .lane_loop = -1};
+	s.whole = calloc(loops, sizeof *s.whole);
 	s.lane = calloc(loops, sizeof *s.lane);
 	s.width = calloc(loops, sizeof *s.width);
 	s.preset = malloc(loops * sizeof *s.preset);
@@ -325,6 +331,7 @@ void kpass_tile(struct kernel *k, const struct target *t)
 	} else {
 		k->arena.failed = true;
 	}
+	free(s.whole);
 	free(s.lane);
 	free(s.width);
 	free(s.preset);

@@ -9,6 +9,7 @@ enum { TILE_AXES = 16, TILE_CARRIES = 16, TILE_TERMS = 512 };
 struct tile {
 	const struct kernel *k; // as it was
 	const struct target *t;
+	bool *whole;     // by loop: its iterations share scratch memory, so that it stays a plain loop
 	bool *lane;      // by loop: its iterations become lanes
 	int32_t *width;  // by loop: lanes, where lane
 	int32_t *preset; // by loop: its index in the new kernel, where its nest was opened as a whole; K_NONE

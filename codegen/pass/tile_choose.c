@@ -175,7 +175,7 @@ static double as_lanes(struct tile *s, int loop)
 	const struct kloop *l = &k->loops[loop];
 	int lanes = s->t->vector_bytes / (int)widest(k, l->body);
 	int64_t trip = tile_trip(k, loop);
-	if ((l->kind != AXIS_PAR && l->kind != AXIS_RED) || trip < 2 || lanes < 2)
+	if ((l->kind != AXIS_PAR && l->kind != AXIS_RED) || trip < 2 || lanes < 2 || s->whole[loop])
 		return 1e30;
 	s->width[loop] = lanes;
 	kernel_depends(k, loop, s->scratch);
@@ -216,10 +216,38 @@ static void settle(struct tile *s, int region, bool inside)
 	}
 }
 
+// A place in scratch that is the same for all iterations is written: side by side they would meet there.
+static bool shares_scratch(const struct tile *s, int region)
+{
+	const struct kernel *k = s->k;
+	const struct kregion *r = &k->regions[region];
+	for (int i = 0; i < r->n; i++) {
+		const struct kinst *in = &k->insts[r->insts[i]];
+		if (in->op == K_FOR && shares_scratch(s, k->loops[in->aux].body))
+			return true;
+		if (in->op == K_STORE && k->bufs[in->aux].space != SPACE_GLOBAL &&
+		    !s->scratch[kernel_src(k, r->insts[i], 0)])
+			return true;
+	}
+	return false;
+}
+
+static void find_whole(struct tile *s)
+{
+	bool any = false;
+	for (int i = 0; i < s->k->nbufs; i++)
+		any |= s->k->bufs[i].space != SPACE_GLOBAL;
+	for (int i = 0; i < s->k->nloops && any; i++) {
+		kernel_depends(s->k, i, s->scratch);
+		s->whole[i] = s->k->loops[i].kind == AXIS_PAR && shares_scratch(s, s->k->loops[i].body);
+	}
+}
+
 bool tile_lanes(struct tile *s)
 {
-	if (!s->lane || !s->width || !s->best || !s->scratch)
+	if (!s->lane || !s->width || !s->best || !s->scratch || !s->whole)
 		return false;
+	find_whole(s);
 	for (int i = 0; i < s->k->nphases; i++) {
 		region_best(s, s->k->phases[i]);
 		settle(s, s->k->phases[i], false);
