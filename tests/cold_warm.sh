@@ -1,10 +1,9 @@
 #!/bin/sh
 # An empty cache, then a full one: the same results, and nothing is compiled the second time. Also `tgc cache`.
-# Arguments: first_step, fuzz_graph, tgc.
+# Arguments: fuzz_graph, tgc.
 set -eu
-first_step=$1
-fuzz=$2
-tgc=$3
+fuzz=$1
+tgc=$2
 TGC_CACHE=$(mktemp -d)
 export TGC_CACHE
 trap 'rm -rf "$TGC_CACHE"' EXIT
@@ -12,8 +11,8 @@ fail() { echo "cold_warm: $1"; exit 1; }
 field() { echo "$1" | sed "s/.* $2 \([^ ]*\).*/\1/"; }
 
 for w in mlp cnn gpt_small; do
-	cold=$("$first_step" $w)
-	warm=$("$first_step" $w)
+	cold=$("$tgc" bench --only $w --first)
+	warm=$("$tgc" bench --only $w --first)
 	echo "cold: $cold"
 	echo "warm: $warm"
 	[ "$(field "$cold" loss)" = "$(field "$warm" loss)" ] || fail "another loss"

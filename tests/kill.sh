@@ -1,12 +1,11 @@
 #!/bin/sh
 # Kills a program again and again while it compiles its first step and writes the cache. After each kill the cache must
 # be sound, and every so often a whole run must give the loss that it gives without a cache. No part of the everyday suite.
-# Arguments: first_step, tgc, how many times.
+# Arguments: tgc, how many times.
 set -eu
-first_step=$1
-tgc=$2
-times=$3
-loss() { "$first_step" mlp | sed 's/.* loss \([^ ]*\).*/\1/'; }
+tgc=$1
+times=$2
+loss() { "$tgc" bench --only mlp --first | sed 's/.* loss \([^ ]*\).*/\1/'; }
 want=$(TGC_CACHE=0 loss)
 TGC_CACHE=$(mktemp -d)
 export TGC_CACHE
@@ -16,7 +15,7 @@ written=0
 left=0
 while [ $i -lt "$times" ]; do
 	i=$((i + 1))
-	"$first_step" mlp >/dev/null 2>&1 &
+	"$tgc" bench --only mlp --first >/dev/null 2>&1 &
 	pid=$!
 	# from the start to the end of writing
 	sleep "0.$(printf %03d $(($(od -An -N2 -tu2 /dev/urandom) % 350)))"

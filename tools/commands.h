@@ -2,6 +2,7 @@
 #ifndef TG_COMMANDS_H
 #define TG_COMMANDS_H
 
+int command_bench(int argc, char **argv);
 int command_cache(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 

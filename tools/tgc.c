@@ -21,6 +21,7 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 	bool arguments; // it looks at them itself
 } commands[] = {
+    {"bench", "times the benchmark's workloads beside the machine's ceilings", command_bench, true},
     {"cache", "the disk cache of compiled kernels: list, verify, clear", command_cache, true},
     {"doctor", "what this machine offers: devices, the cache, and why one is chosen or missing", command_doctor,
      false},

@@ -1,5 +1,5 @@
 // Ceilings of the machine at hand, measured in the same run as what is compared with them.
-// In:  a thread count. Out: f32 FMA rate and copy bandwidth. Not here: workloads (bench.c).
+// In:  a thread count. Out: f32 FMA rate and copy bandwidth. Not here: workloads (bench_workloads.c).
 #ifndef TG_CEILING_H
 #define TG_CEILING_H
 

@@ -1,0 +1,38 @@
+#!/bin/sh
+# `tgc bench`: names that people and scripts rely on, one JSON line that --compare can read, and wrong calls.
+# Times are of no interest here. Argument: tgc.
+set -eu
+tgc=$1
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+fail() { echo "bench: $1"; exit 1; }
+
+"$tgc" bench --list >"$folder/list"
+for name in mlp resnet20 cnn gpt_small attention layernorm_fwd layernorm_fb softmax_4096x1024 softmax_64x50257 gelu_chain \
+	adam matmul_512x512x512 matmul_1024x1024x1024 matmul_2048x2048x2048 matmul_32x1024x1024 matmul_65536x16x144 \
+	matmul_64x10x784 matmul_128x512x784 matmul_4096x64x576 matmul_bias_relu head conv3_16-16_32_s1_g1 \
+	conv3_32-32_16_s1_g1_dx conv3_64-64_8_s1_g1_dw conv3_16-32_32_s2_g1 conv7_3-64_224_s2_g1 conv3_64-64_32_s1_g64 \
+	sum_axis0 sum_axis1 sum_all argmax_axis1 transpose gather_32k; do
+	grep -qx "$name" "$folder/list" || fail "$name is gone"
+done
+[ "$(sort "$folder/list" | uniq -d)" = "" ] || fail "a name twice"
+[ "$("$tgc" bench --list --only softmax,sum_all | wc -l)" = 3 ] || fail "--only takes no prefix"
+
+"$tgc" bench --only softmax_4096x1024,matmul_64x10x784 --rounds 1 --json >"$folder/json" 2>"$folder/progress"
+[ "$(wc -l <"$folder/json")" = 2 ] || fail "not a line each"
+for field in name ms first_ms first_warm_ms launches percent ceiling error; do
+	[ "$(grep -c "\"$field\": " "$folder/json")" = 2 ] || fail "no $field"
+done
+grep -q '"name": "softmax_4096x1024".*"launches": 1, ' "$folder/json" || fail "softmax is not one launch"
+"$tgc" bench --only matmul_64x10x784 --rounds 1 --compare "$folder/json" >"$folder/table" 2>/dev/null ||
+	fail "--compare cannot read --json"
+grep -q 'matmul_64x10x784 .* [0-9.]*x ' "$folder/table" || fail "--compare compares nothing"
+
+echo 'no json' >"$folder/bad"
+if "$tgc" bench --only sum_all --compare "$folder/bad" 2>/dev/null; then fail "a file that is no JSON is taken"; fi
+for wrong in "--only nothing" "--rounds 0" "--threads x" "--fast" "--only"; do
+	code=0
+	# shellcheck disable=SC2086
+	"$tgc" bench $wrong >/dev/null 2>&1 || code=$?
+	[ $code = 2 ] || fail "$wrong gives $code"
+done

@@ -1,0 +1,108 @@
+// The benchmark's private header, sectioned by file.
+// Drawn once: bench.c takes the command line; for each workload of the table bench_first.c times a fresh process,
+// bench_time.c times ours, the ceiling and the peers (bench_peer.c) round by round, bench_report.c prints.
+#ifndef TG_BENCH_H
+#define TG_BENCH_H
+
+#include <stdio.h>
+#include <sys/types.h>
+#include <tgc/tgc.h>
+
+enum { BENCH_IN = 3, BENCH_OUT = 4, BENCH_PEERS = 4, BENCH_ROUNDS = 1000, BENCH_WORKLOADS = 64 };
+
+// ---- bench_workloads.c -------------------------------------------------------------------------------------
+struct bench_in {
+	tgc_shape shape;
+	int64_t below; // 0: f32, normal; else i32 in [0, below)
+};
+struct bench_run;
+struct bench_workload {
+	const char *name;
+	// Records one step: fills `out`, returns how many. None: what it assigned is the result.
+	int (*record)(struct bench_run *r, tgc_tensor **out);
+	struct bench_in in[BENCH_IN];
+	int inputs;
+	double flops, bytes; // of a step; the one that is not 0 names the ceiling
+	int64_t n[4];        // what record needs to know besides
+	bool params;         // it has parameters, made where they are first met
+	tgc_optim *(*optim)(tgc_module *m); // NULL: outputs are realized; else out[0] is a loss, and a step is tgc_step
+};
+extern const struct bench_workload bench_workloads[];
+extern const int bench_workloads_count;
+
+// A workload in a context.
+struct bench_run {
+	const struct bench_workload *w;
+	tgc_context *c;
+	tgc_tensor *in[BENCH_IN]; // variables
+	tgc_module *params;
+	tgc_optim *optim;
+	int at;    // next parameter
+	bool wide; // record in f64: the reference
+};
+// The i-th input or a parameter, in f64 if the run is wide.
+tgc_tensor *bench_input(struct bench_run *r, int i);
+tgc_tensor *bench_param(struct bench_run *r, tgc_shape s, double std, double mean); // std 0: all are `mean`
+// Makes inputs and parameters; nothing runs. False: the context holds the error.
+bool bench_open(struct bench_run *r, const struct bench_workload *w, int threads);
+void bench_close(struct bench_run *r);
+// Records and runs one step in a scope of its own, which the caller ends. `out` as record's.
+tgc_status bench_step(struct bench_run *r, tgc_tensor **out, int *count);
+// Largest difference of any output from the same graph in f64, relative to that output's largest value; infinite if
+// one is not finite. -1: there are no outputs to compare.
+double bench_check(struct bench_run *r);
+
+// ---- bench_models.c: losses of whole networks ----------------------------------------------------------------
+int bench_mlp(struct bench_run *r, tgc_tensor **out);
+int bench_cnn(struct bench_run *r, tgc_tensor **out);
+int bench_resnet20(struct bench_run *r, tgc_tensor **out);
+int bench_gpt_small(struct bench_run *r, tgc_tensor **out);
+
+// ---- bench_first.c -------------------------------------------------------------------------------------------
+struct bench_first {
+	double first_ms, second_ms, value;
+	unsigned long long compiled, loaded;
+};
+// What the fresh process does: one step, a second one, and one line that tells of them.
+int bench_first_main(const struct bench_workload *w, int threads, double begun_ms);
+// Starts a fresh process and reads its line. False: it failed.
+bool bench_first_run(const char *name, int threads, struct bench_first *out);
+// A process with pipes; argv ends with NULL. -1: it could not be started.
+pid_t bench_spawn(char *const *argv, FILE **to, FILE **from);
+
+// ---- bench_time.c --------------------------------------------------------------------------------------------
+struct bench_peer_result {
+	char kind[32];
+	double ms, ratio; // medians; ratio: of the pairs peer / ours, so more than 1 says that ours is faster
+	double error;     // of its results against ours, as bench_check; -1: not compared
+};
+struct bench_result {
+	const struct bench_workload *w;
+	struct bench_first cold, warm;
+	double ms, rate, ceiling, percent, error; // medians; percent: of the pairs
+	unsigned long long launches;
+	struct bench_peer_result peers[BENCH_PEERS];
+	int peers_count;
+};
+struct bench_peer;
+// False: the context reported an error, already printed.
+bool bench_measure(const struct bench_workload *w, int threads, int rounds, struct bench_peer *peer,
+                   struct bench_result *out);
+
+// ---- bench_peer.c ---------------------------------------------------------------------------------------------
+// Other frameworks, in a process of their own. NULL: said why.
+struct bench_peer *bench_peer_start(const char *python, int threads);
+void bench_peer_stop(struct bench_peer *p);
+// Hands the inputs over, fills in kinds and errors; returns how many kinds know the workload.
+int bench_peer_open(struct bench_peer *p, struct bench_run *r, struct bench_peer_result *out);
+double bench_peer_turn(struct bench_peer *p, int i); // milliseconds of a turn of the i-th kind
+
+// ---- bench_report.c ------------------------------------------------------------------------------------------
+struct bench_old;
+struct bench_old *bench_old_load(const char *path); // NULL: said why
+void bench_old_free(struct bench_old *old);
+void bench_print_head(int threads, int rounds, const struct bench_old *old);
+void bench_print_row(const struct bench_result *r, const struct bench_old *old);
+void bench_print_json(const struct bench_result *r, int threads, int rounds);
+
+#endif

@@ -1,0 +1,98 @@
+// Networks of the benchmark: one forward pass on inputs 0 and 1 (data, labels). Parameters are made where they
+// are first met. In:  a run. Out: a loss. Not here: shapes of the inputs and optimizers (bench_workloads.c).
+#include "bench.h"
+
+#include <math.h>
+
+static tgc_tensor *linear(struct bench_run *r, tgc_tensor *x, int64_t in, int64_t out)
+{
+	tgc_tensor *w = bench_param(r, TGC_SHAPE(in, out), 1 / sqrt((double)in), 0);
+	return tgc_add(tgc_matmul(x, w), bench_param(r, TGC_SHAPE(out), 0, 0));
+}
+
+static tgc_tensor *conv(struct bench_run *r, tgc_tensor *x, int64_t in, int64_t out, int64_t size,
+                        int64_t stride, int64_t p)
+{
+	tgc_tensor *w =
+	    bench_param(r, TGC_SHAPE(out, in, size, size), sqrt(2.0 / (double)(in * size * size)), 0);
+	return tgc_conv2d(x, w, .stride = {stride, stride}, .padding = {p, p, p, p});
+}
+
+static tgc_tensor *batch_norm(struct bench_run *r, tgc_tensor *x, int64_t channels)
+{
+	tgc_axes over = TGC_AXES(0, 2, 3);
+	tgc_tensor *mean = tgc_mean(x, over, true), *var = tgc_var(x, over, 0, true);
+	tgc_tensor *y = tgc_div(tgc_sub(x, mean), tgc_sqrt(tgc_add(var, 1e-5)));
+	y = tgc_mul(y, bench_param(r, TGC_SHAPE(channels, 1, 1), 0, 1));
+	return tgc_add(y, bench_param(r, TGC_SHAPE(channels, 1, 1), 0, 0));
+}
+
+int bench_mlp(struct bench_run *r, tgc_tensor **out)
+{
+	tgc_tensor *x = bench_input(r, 0);
+	x = tgc_relu(linear(r, x, 784, 512));
+	x = tgc_relu(linear(r, x, 512, 512));
+	out[0] = tgc_cross_entropy(linear(r, x, 512, 10), bench_input(r, 1));
+	return 1;
+}
+
+int bench_cnn(struct bench_run *r, tgc_tensor **out)
+{
+	tgc_tensor *x = bench_input(r, 0);
+	x = conv(r, tgc_relu(conv(r, x, 1, 32, 5, 1, 0)), 32, 32, 5, 1, 0);
+	x = tgc_max_pool2d(tgc_relu(batch_norm(r, x, 32)), 2, 2, 0);
+	x = conv(r, tgc_relu(conv(r, x, 32, 64, 3, 1, 0)), 64, 64, 3, 1, 0);
+	x = tgc_max_pool2d(tgc_relu(batch_norm(r, x, 64)), 2, 2, 0);
+	out[0] = tgc_cross_entropy(linear(r, tgc_flatten(x, 1), 64 * 3 * 3, 10), bench_input(r, 1));
+	return 1;
+}
+
+static tgc_tensor *block(struct bench_run *r, tgc_tensor *x, int64_t in, int64_t wide, int64_t stride)
+{
+	tgc_tensor *y = tgc_relu(batch_norm(r, conv(r, x, in, wide, 3, stride, 1), wide));
+	y = batch_norm(r, conv(r, y, wide, wide, 3, 1, 1), wide);
+	if (stride != 1)
+		x = batch_norm(r, conv(r, x, in, wide, 1, stride, 0), wide);
+	return tgc_relu(tgc_add(x, y));
+}
+
+int bench_resnet20(struct bench_run *r, tgc_tensor **out)
+{
+	tgc_tensor *x = bench_input(r, 0);
+	x = tgc_relu(batch_norm(r, conv(r, x, 3, 16, 3, 1, 1), 16));
+	for (int64_t stage = 0, in = 16; stage < 3; stage++)
+		for (int64_t i = 0, wide = 16 << stage; i < 3; i++, in = wide)
+			x = block(r, x, in, wide, in == wide ? 1 : 2);
+	out[0] = tgc_cross_entropy(linear(r, tgc_mean(x, TGC_AXES(2, 3), false), 64, 10), bench_input(r, 1));
+	return 1;
+}
+
+static tgc_tensor *norm(struct bench_run *r, tgc_tensor *x)
+{
+	tgc_tensor *gamma = bench_param(r, TGC_SHAPE(128), 0, 1), *beta = bench_param(r, TGC_SHAPE(128), 0, 0);
+	return tgc_layer_norm(x, gamma, beta, 1e-5);
+}
+
+static tgc_tensor *heads(tgc_tensor *x, int64_t which)
+{
+	tgc_tensor *part = tgc_slice_axis(x, 2, 128 * which, 128 * (which + 1));
+	return tgc_transpose(tgc_reshape(part, TGC_SHAPE(12, 64, 4, 32)), 1, 2);
+}
+
+int bench_gpt_small(struct bench_run *r, tgc_tensor **out)
+{
+	tgc_tensor *places = tgc_mod(tgc_iota(r->c, TGC_I32, TGC_SHAPE(768), 0), 64);
+	tgc_tensor *x = tgc_gather(bench_param(r, TGC_SHAPE(65, 128), 0.02, 0), bench_input(r, 0), 0);
+	x = tgc_add(x, tgc_gather(bench_param(r, TGC_SHAPE(64, 128), 0.02, 0), places, 0));
+	x = tgc_reshape(x, TGC_SHAPE(12, 64, 128));
+	for (int layer = 0; layer < 4; layer++) {
+		tgc_tensor *qkv = linear(r, norm(r, x), 128, 384);
+		tgc_tensor *a = tgc_attention(heads(qkv, 0), heads(qkv, 1), heads(qkv, 2), true);
+		a = tgc_reshape(tgc_transpose(a, 1, 2), TGC_SHAPE(12, 64, 128));
+		x = tgc_add(x, linear(r, a, 128, 128));
+		x = tgc_add(x, linear(r, tgc_gelu(linear(r, norm(r, x), 128, 512)), 512, 128));
+	}
+	tgc_tensor *logits = tgc_reshape(linear(r, norm(r, x), 128, 65), TGC_SHAPE(768, 65));
+	out[0] = tgc_cross_entropy(logits, bench_input(r, 1));
+	return 1;
+}

@@ -1,0 +1,123 @@
+// Timing: ours, the ceiling and each peer take turns, round by round; what is reported are medians of rounds,
+// and medians of the pairs that a round gives. In:  a workload, a peer process or none. Out: a result. A turn
+// is one untimed step (the one before it left the caches full of something else) and then some timed ones.
+#include "bench.h"
+#include "ceiling.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { WARM = 2, MAX_TURN = 9 };
+static const double TURN_MS = 4;
+
+static int ascending(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static double median(double *v, int n)
+{
+	qsort(v, (size_t)n, sizeof *v, ascending);
+	return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
+}
+
+// Milliseconds of a step, recording it included. Negative: an error.
+static double step(struct bench_run *r)
+{
+	tgc_tensor *out[BENCH_OUT];
+	int n;
+	tgc_scope_begin(r->c);
+	double t = ceiling_now();
+	tgc_status s = bench_step(r, out, &n);
+	t = ceiling_now() - t;
+	tgc_scope_end(r->c);
+	return s == TGC_OK ? 1e3 * t : -1;
+}
+
+static double turn(struct bench_run *r)
+{
+	double ms[MAX_TURN], first = step(r), total = 0;
+	int n = 0;
+	for (; first >= 0 && n < MAX_TURN && (n == 0 || total < TURN_MS); n++) {
+		ms[n] = step(r);
+		if (ms[n] < 0)
+			return -1;
+		total += ms[n];
+	}
+	return n ? median(ms, n) : -1;
+}
+
+struct buffers {
+	float *from, *to;
+	size_t bytes; // of each
+};
+
+static bool buffers_open(struct buffers *b, double moved)
+{
+	*b = (struct buffers){.bytes = (size_t)moved / 2 / 64 * 64};
+	if (!b->bytes)
+		return true;
+	b->from = aligned_alloc(64, b->bytes);
+	b->to = aligned_alloc(64, b->bytes);
+	if (!b->from || !b->to)
+		return false;
+	memset(b->from, 1, b->bytes);
+	memset(b->to, 1, b->bytes);
+	return true;
+}
+
+static void rounds(struct bench_run *r, int threads, int count, struct buffers *b, struct bench_peer *peer,
+                   struct bench_result *out)
+{
+	static double ms[BENCH_ROUNDS], ceiling[BENCH_ROUNDS], percent[BENCH_ROUNDS];
+	static double theirs[BENCH_PEERS][BENCH_ROUNDS], ratio[BENCH_PEERS][BENCH_ROUNDS];
+	double work = 1e-6 * (r->w->flops > 0 ? r->w->flops : r->w->bytes);
+	for (int i = 0; i < count; i++) {
+		ms[i] = turn(r);
+		if (ms[i] < 0)
+			return;
+		ceiling[i] = b->bytes ? ceiling_copy(threads, b->to, b->from, b->bytes) : ceiling_fma(threads);
+		percent[i] = 100 * work / ms[i] / ceiling[i];
+		for (int p = 0; p < out->peers_count; p++) {
+			theirs[p][i] = bench_peer_turn(peer, p);
+			ratio[p][i] = theirs[p][i] / ms[i];
+		}
+	}
+	for (int p = 0; p < out->peers_count; p++) {
+		out->peers[p].ms = median(theirs[p], count);
+		out->peers[p].ratio = median(ratio[p], count);
+	}
+	out->ms = median(ms, count);
+	out->rate = work / out->ms;
+	out->ceiling = median(ceiling, count);
+	out->percent = median(percent, count);
+}
+
+bool bench_measure(const struct bench_workload *w, int threads, int count, struct bench_peer *peer,
+                   struct bench_result *out)
+{
+	struct bench_run r;
+	struct buffers b;
+	bool good = buffers_open(&b, w->bytes);
+	if (!good)
+		fprintf(stderr, "tgc bench: no memory for the copy that %s is compared with\n", w->name);
+	if (bench_open(&r, w, threads) && good) {
+		out->error = bench_check(&r);
+		for (int i = 0; i < WARM; i++)
+			step(&r);
+		uint64_t before = tgc_get_stats(r.c).launches;
+		step(&r);
+		out->launches = tgc_get_stats(r.c).launches - before;
+		if (peer && tgc_error_status(r.c) == TGC_OK)
+			out->peers_count = bench_peer_open(peer, &r, out->peers);
+		if (tgc_error_status(r.c) == TGC_OK)
+			rounds(&r, threads, count, &b, peer, out);
+	}
+	good = good && tgc_error_status(r.c) == TGC_OK;
+	tgc_print_error(r.c);
+	bench_close(&r);
+	free(b.from);
+	free(b.to);
+	return good;
+}
