@@ -13,8 +13,13 @@ struct fuzz_options {
 	bool verbose;
 	int64_t only; // one graph of the sequence, -1: all
 };
+enum fuse {
+	FUSE_MAP, FUSE_REDUCE, FUSE_ROWS, FUSE_SPLIT, FUSE_CONTRACT, FUSE_EPILOGUE, FUSE_SCATTER, FUSE_SEGMENTED, FUSE_CHAIN,
+	FUSE_SEVERAL, FUSE_INLINE, FUSE_KINDS
+};
 struct coverage {
 	int64_t op[SK_OPS][TGC_TYPE_COUNT];
+	int64_t fuse[FUSE_KINDS]; // kernels; INLINE: operations
 	int64_t nodes, views, casts, shared, graphs, raw;
 	struct tally tally;
 };
@@ -36,6 +41,11 @@ int gen_pick(struct gen *g); // any node, recent ones more often
 int gen_move(struct gen *g);
 int gen_contract(struct gen *g);
 int gen_index(struct gen *g);
+
+// ---- fuzz_cover.c ------------------------------------------------------------------------------------------------
+void cover_nodes(struct coverage *c, const struct sketch *s, bool raw);
+void cover_fusion(struct coverage *c, tgc_context *ctx, const struct sketch *s); // schedules it once more
+void cover_print(const struct coverage *c);
 
 // ---- fuzz_shrink.c -----------------------------------------------------------------------------------------------
 // Makes s smaller as long as fails(user, s).

@@ -1,7 +1,7 @@
 // fuzz_graph [--graphs N] [--seed S] [--device D] [--threads T] [--raw] [--only I] [--verbose]
 // Random graphs on a device against the oracle, and with T threads against one, bit by bit. A failure is
 // shrunk and printed as code. --seed fresh takes one from the clock and prints it.
-// Not here: making graphs (fuzz_gen.c), shrinking (fuzz_shrink.c).
+// Not here: making graphs (fuzz_gen.c), shrinking (fuzz_shrink.c), what was covered (fuzz_cover.c).
 #include "fuzz.h"
 
 #include <stdlib.h>
@@ -130,55 +130,6 @@ static bool still_fails(void *user, const struct sketch *s)
 	return t.failed;
 }
 
-static void count_nodes(struct coverage *c, const struct sketch *s, bool raw)
-{
-	int readers[SK_NODES] = {0};
-
-	c->graphs++;
-	c->raw += raw;
-	for (int i = 0; i < s->n; i++) {
-		const struct snode *n = &s->nodes[i];
-		tgc_type t = n->nsrc && (n->op < OP_COUNT && op_info[n->op].cls == CLASS_COMPARE)
-		                 ? s->nodes[n->src[0]].type
-		                 : n->type;
-
-		c->op[n->op][t]++;
-		c->nodes++;
-		c->views += n->op < OP_COUNT && op_info[n->op].cls == CLASS_MOVE;
-		c->casts += n->op == OP_CAST;
-		for (int k = 0; k < n->nsrc; k++)
-			c->shared += readers[n->src[k]]++ == 1;
-	}
-}
-
-static void print_coverage(const struct coverage *c)
-{
-	printf("%-10s", "op");
-	for (int k = 0; k < TGC_TYPE_COUNT; k++)
-		printf("%7s", tgc_type_name((tgc_type)k));
-	printf("\n");
-	for (int op = 0; op < SK_OPS; op++) {
-		int64_t total = 0;
-
-		for (int k = 0; k < TGC_TYPE_COUNT; k++)
-			total += c->op[op][k];
-		if (total == 0)
-			continue;
-		printf("%-10s", sk_name(op));
-		for (int k = 0; k < TGC_TYPE_COUNT; k++)
-			printf("%7lld", (long long)c->op[op][k]);
-		printf("\n");
-	}
-	printf("%lld graphs (%lld raw), %lld nodes, %.0f %% views, %.0f %% casts, %.0f %% with several "
-	       "consumers\n",
-	       (long long)c->graphs, (long long)c->raw, (long long)c->nodes,
-	       100.0 * (double)c->views / (double)c->nodes, 100.0 * (double)c->casts / (double)c->nodes,
-	       100.0 * (double)c->shared / (double)c->nodes);
-	printf("%lld elements compared, %.3f %% unsure, %.3f %% with a wide bound\n",
-	       (long long)c->tally.compared, 100.0 * (double)c->tally.unsure / ((double)c->tally.compared + 1),
-	       100.0 * (double)c->tally.vague / ((double)c->tally.compared + 1));
-}
-
 static bool run_one(struct judge *j, int64_t index, struct coverage *c)
 {
 	struct sketch s;
@@ -194,7 +145,8 @@ static bool run_one(struct judge *j, int64_t index, struct coverage *c)
 	j->again = index % 4 == 0;
 	j->grad = index % 4 == 1;
 	judge_graph(j, &s, &t);
-	count_nodes(c, &s, j->by_class);
+	cover_nodes(c, &s, j->by_class);
+	cover_fusion(c, j->one, &s);
 	c->tally.compared += t.compared;
 	if (!j->by_class) {
 		c->tally.unsure += t.unsure;
@@ -266,7 +218,7 @@ int main(int argc, char **argv)
 		if (failures >= 10)
 			break;
 	}
-	print_coverage(&cover);
+	cover_print(&cover);
 	printf("%lld gradients, %lld elements compared, %.3f %% unsure\n", (long long)j.gradients,
 	       (long long)j.grad_tally.compared,
 	       100.0 * (double)j.grad_tally.unsure / ((double)j.grad_tally.compared + 1));
