@@ -28,6 +28,11 @@ grep -q '"name": "softmax_4096x1024".*"launches": 1, ' "$folder/json" || fail "s
 	fail "--compare cannot read --json"
 grep -q 'matmul_64x10x784 .* [0-9.]*x ' "$folder/table" || fail "--compare compares nothing"
 
+"$tgc" bench --only matmul_64x10x784 --rounds 1 --json --peers false >"$folder/alone" 2>"$folder/progress" &&
+	fail "peers that end at once are no failure"
+grep -q 'the peers ended' "$folder/progress" || fail "peers that end at once are not told of"
+grep -q '"peers": \[\]' "$folder/alone" || fail "peers that end at once take our time with them"
+
 echo 'no json' >"$folder/bad"
 if "$tgc" bench --only sum_all --compare "$folder/bad" 2>/dev/null; then fail "a file that is no JSON is taken"; fi
 for wrong in "--only nothing" "--rounds 0" "--threads x" "--fast" "--only"; do

@@ -164,7 +164,8 @@ static int run_all(const struct options *o, const bool *wanted, int count, const
 		else if (r.ms > 0)
 			bench_print_row(&r, old);
 	}
-	bench_peer_stop(peer);
+	if (!bench_peer_stop(peer))
+		status = 1;
 	return status;
 }
 

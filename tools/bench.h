@@ -92,10 +92,11 @@ bool bench_measure(const struct bench_workload *w, int threads, int rounds, stru
 // ---- bench_peer.c ---------------------------------------------------------------------------------------------
 // Other frameworks, in a process of their own. NULL: said why.
 struct bench_peer *bench_peer_start(const char *python, int threads);
-void bench_peer_stop(struct bench_peer *p);
+bool bench_peer_stop(struct bench_peer *p); // false: it had ended before
 // Hands the inputs over, fills in kinds and errors; returns how many kinds know the workload.
 int bench_peer_open(struct bench_peer *p, struct bench_run *r, struct bench_peer_result *out);
-double bench_peer_turn(struct bench_peer *p, int i); // milliseconds of a turn of the i-th kind
+// Milliseconds of a turn of the i-th kind; 0: the process is gone.
+double bench_peer_turn(struct bench_peer *p, int i);
 
 // ---- bench_report.c ------------------------------------------------------------------------------------------
 struct bench_old;

@@ -5,6 +5,7 @@
 // milliseconds. It ends with its input. Not here: what it computes and how it times (bench_peers.py).
 #include "bench.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -45,6 +46,7 @@ struct bench_peer *bench_peer_start(const char *python, int threads)
 		free(p);
 		return NULL;
 	}
+	signal(SIGPIPE, SIG_IGN); // a peer that died is an answer that does not come
 	snprintf(path, sizeof path, "%s/peers.py", p->folder);
 	snprintf(count, sizeof count, "%d", threads);
 	char *argv[] = {(char *)python, path, count, NULL};
@@ -56,11 +58,12 @@ struct bench_peer *bench_peer_start(const char *python, int threads)
 	return NULL;
 }
 
-void bench_peer_stop(struct bench_peer *p)
+bool bench_peer_stop(struct bench_peer *p)
 {
 	char path[64];
 	if (!p)
-		return;
+		return true;
+	bool good = !p->lost;
 	if (p->to)
 		fclose(p->to);
 	if (p->from)
@@ -72,6 +75,7 @@ void bench_peer_stop(struct bench_peer *p)
 	if (rmdir(p->folder) != 0)
 		fprintf(stderr, "tgc bench: cannot remove %s\n", p->folder);
 	free(p);
+	return good;
 }
 
 // False: the process is gone, which is said once.

@@ -228,11 +228,6 @@ def torch_step(name, inputs, wrap):
 # ---- JAX -----------------------------------------------------------------------------------------------------------
 
 
-def jax_conv(x, w, st, pad, g):
-    return jax.lax.conv_general_dilated(x, w, (st, st), [(pad, pad)] * 2, feature_group_count=g,
-                                        dimension_numbers=("NHWC", "OIHW", "NHWC"))
-
-
 def jax_attention(q, k, v):
     s = q @ jnp.swapaxes(k, -1, -2) / 8
     s = jnp.where(jnp.tril(jnp.ones((1024, 1024), bool)), s, -jnp.inf)

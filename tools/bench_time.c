@@ -81,6 +81,8 @@ static void rounds(struct bench_run *r, int threads, int count, struct buffers *
 		percent[i] = 100 * work / ms[i] / ceiling[i];
 		for (int p = 0; p < out->peers_count; p++) {
 			theirs[p][i] = bench_peer_turn(peer, p);
+			if (theirs[p][i] <= 0)
+				out->peers_count = 0;
 			ratio[p][i] = theirs[p][i] / ms[i];
 		}
 	}
