@@ -600,10 +600,12 @@ struct source {
 	uint8_t how; // READ_*
 };
 int group_sources(const struct plan *p, int group, struct source **out); // *out: malloc'ed; -1: out of memory
-bool *group_raises(const struct plan *p, struct arena *scratch); // group_raises.c: by group; NULL: out of memory
+// group_raises.c: by group; repeated: also where a check only repeats another group's. NULL: out of memory.
+bool *group_raises(const struct plan *p, struct arena *scratch, bool repeated);
 struct group_size {
 	int ops, reductions; // moves not counted
 	bool flags;          // it may raise an error
+	double flops;        // of contractions
 };
 int group_walk(const struct plan *p, int group, struct source **out, struct group_size *size);
 

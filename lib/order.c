@@ -3,7 +3,8 @@
 // the variable's memory, the rest of the outputs are copied; groups sorted, one step each. A variable is
 // overwritten in place when its group reads the old value at the same index only and every other reader can
 // come first; else through a temporary that is copied at the end. Groups that may raise an error come before
-// every group that overwrites a variable, and overwrite none, so that a run can stop in time.
+// every group that overwrites a variable, unless another one raises it, and overwrite none, so that a run can stop
+// in time.
 // Not here: offsets in the arena (memory.c).
 #include "lib.h"
 
@@ -24,7 +25,7 @@ struct order {
 	int *nreads;
 	int32_t *root_of; // by pnode: its group, -1
 	int32_t *root_at; // by pnode: which root
-	bool *raises;     // by group
+	bool *raises;     // by group: it may raise an error
 	int32_t *writer;  // by leaf: the group that overwrites it in place, -1
 	int32_t *dropped; // by leaf: the arena buffer that its root had before
 	struct copy *early, *late;
@@ -34,8 +35,8 @@ struct order {
 	int32_t *head, *raw, *war; // by group
 	int32_t *heap;
 	int nheap;
-	bool *flags, *stores; // by group: it may raise an error; it overwrites a variable
-	int nflags;           // groups that may raise an error and have not run
+	bool *flags, *stores; // by group: it may raise an error first; it overwrites a variable
+	int nflags;           // groups that may raise an error first and have not run
 	int32_t *held;        // groups that are ready but store, while errors may come
 	int nheld;
 	int32_t *sorted;
@@ -174,7 +175,7 @@ static void edge(struct order *o, int from, int to, bool war)
 static void connect_raisers(struct order *o)
 {
 	for (int i = 0; i < o->p->ngroups; i++)
-		for (int leaf = 0; leaf < o->p->prog.nleaves && o->raises[i]; leaf++)
+		for (int leaf = 0; leaf < o->p->prog.nleaves && o->flags[i]; leaf++)
 			if (o->writer[leaf] >= 0)
 				edge(o, i, o->writer[leaf], true);
 }
@@ -186,7 +187,7 @@ static bool connect(struct order *o)
 
 	for (int i = 0; i < p->ngroups; i++) {
 		total += o->nreads[i];
-		raisers += o->raises[i];
+		raisers += o->flags[i];
 	}
 	for (int leaf = 0; leaf < p->prog.nleaves; leaf++)
 		written += o->writer[leaf] >= 0;
@@ -436,7 +437,8 @@ static bool prepare(struct order *o)
 	o->nreads = ARENA_ARRAY(a, int, n);
 	o->root_of = ARENA_ARRAY(a, int32_t, p->prog.n);
 	o->root_at = ARENA_ARRAY(a, int32_t, p->prog.n);
-	o->raises = group_raises(p, a);
+	o->raises = group_raises(p, a, true);
+	o->flags = group_raises(p, a, false);
 	o->writer = ARENA_ARRAY(a, int32_t, p->prog.nleaves + 1);
 	o->dropped = ARENA_ARRAY(a, int32_t, p->prog.nleaves + 1);
 	o->early = ARENA_ARRAY(a, struct copy, 2 * p->prog.nouts + 1);
@@ -447,7 +449,6 @@ static bool prepare(struct order *o)
 	o->heap = ARENA_ARRAY(a, int32_t, n);
 	o->sorted = ARENA_ARRAY(a, int32_t, n);
 	o->held = ARENA_ARRAY(a, int32_t, n);
-	o->flags = ARENA_ARRAY(a, bool, n);
 	o->stores = ARENA_ARRAY(a, bool, n);
 	if (a->failed)
 		return false;
@@ -456,13 +457,10 @@ static bool prepare(struct order *o)
 	for (int i = 0; i < p->prog.nleaves; i++)
 		o->writer[i] = -1;
 	for (int i = 0; i < p->ngroups; i++) {
-		struct group_size size;
-
-		o->nreads[i] = group_walk(p, i, &o->reads[i], &size);
+		o->nreads[i] = group_sources(p, i, &o->reads[i]);
 		if (o->nreads[i] < 0)
 			return false;
-		o->flags[i] = size.flags;
-		o->nflags += size.flags;
+		o->nflags += o->flags[i];
 		for (int k = 0; k < p->groups[i].nroots; k++) {
 			o->root_of[p->groups[i].roots[k]] = i;
 			o->root_at[p->groups[i].roots[k]] = k;

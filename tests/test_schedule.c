@@ -563,6 +563,46 @@ static void test_errors_first(void **unused)
 	leave(&b);
 }
 
+static void embedded(struct net *n)
+{
+	tgc_tensor *p[] = {state(n, TGC_SHAPE(100, 8)), state(n, TGC_SHAPE(8, 6))}, *g[2];
+	tgc_tensor *h = tgc_tanh(tgc_matmul(tgc_gather(p[0], labels(n, 12, 100), 0), p[1]));
+
+	assert_int_equal(tgc_grad(tgc_sum(h, TGC_ALL_AXES, false), 2, p, g), TGC_OK);
+	for (int i = 0; i < 2; i++)
+		store(n, p[i], tgc_sub(p[i], tgc_mul(g[i], 0.1)));
+}
+
+// A gather's gradient checks what the gather did: nothing waits for it. The gather itself is first all the same.
+static void test_repeated_checks(void **unused)
+{
+	struct built b;
+	int gather = -1, scatter = -1, stored = -1;
+
+	(void)unused;
+	build(&b, &(struct row){"embedded", embedded, 0, 0}, false);
+	sound(b.p, "embedded");
+	for (int i = 0; i < b.p->nsteps; i++) {
+		const struct group *g = &b.p->groups[b.p->steps[i].group];
+		struct source *s;
+		struct group_size size;
+
+		if (b.p->steps[i].kind != STEP_KERNEL)
+			continue;
+		assert_true(group_walk(b.p, b.p->steps[i].group, &s, &size) >= 0);
+		free(s);
+		if (g->kind == GROUP_SCATTER)
+			scatter = i;
+		else if (size.flags && gather < 0)
+			gather = i;
+		if (b.p->bufs[g->root_bufs[0]].cls == BUF_LEAF && stored < 0)
+			stored = i;
+	}
+	assert_true(gather >= 0 && gather < stored);
+	assert_true(stored < scatter);
+	leave(&b);
+}
+
 static void test_split(void **unused)
 {
 	static const struct row split[] = {{"sum_all", sum_all, 0, 0}, {"tall", tall, 0, 0}};
@@ -842,7 +882,8 @@ static void test_long(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_errors_first), cmocka_unit_test(test_split),
+	    cmocka_unit_test(test_errors_first), cmocka_unit_test(test_repeated_checks),
+	    cmocka_unit_test(test_split),
 	    cmocka_unit_test(test_layout),       cmocka_unit_test(test_counts),
 	    cmocka_unit_test(test_values),       cmocka_unit_test(test_round_trip),
 	    cmocka_unit_test(test_refused),      cmocka_unit_test(test_bad_text),
