@@ -129,6 +129,19 @@ static bool is_root(const struct group *g, int node)
 	return false;
 }
 
+static double contraction_flops(const struct prog *p, int node)
+{
+	const struct pnode *n = &p->nodes[node];
+	const struct tg_caxis *x = (const struct tg_caxis *)(const void *)n->attr;
+	double flops = 2 * (double)prog_elems(p, node);
+
+	for (int i = 0; i < n->nattr / 8; i++)
+		if (x[i].role == ROLE_WINDOW || x[i].role == ROLE_CONTRACTED)
+			flops *= (double)(x[i].b >= 0 ? p->nodes[n->src[1]].dims[x[i].b].n
+			                              : p->nodes[n->src[0]].dims[x[i].a].n);
+	return flops;
+}
+
 static void visit(struct walk *w, const struct group *g, int32_t entry)
 {
 	const struct plan *p = w->p;
@@ -143,6 +156,7 @@ static void visit(struct walk *w, const struct group *g, int32_t entry)
 	w->size.ops += op_info[n->op].cls != CLASS_MOVE && op_info[n->op].cls != CLASS_SOURCE;
 	w->size.reductions += op_info[n->op].cls == CLASS_REDUCE;
 	w->size.flags |= op_info[n->op].cls == CLASS_INDEX;
+	w->size.flops += n->op == OP_CONTRACT ? contraction_flops(&p->prog, node) : 0;
 	for (int k = n->nsrc - 1; k >= 0; k--)
 		push(w, n->src[k], exact && keeps_index(&p->prog, node, k));
 }

@@ -270,6 +270,7 @@ struct tgc_context {
 	void *log_user;
 	uint32_t debug; // TGC_DEBUG letters, bit (letter - 'a')
 	tgc_stats stats;
+	int64_t memory_budget_bytes; // of a plan's arena; 0: none
 	bool fast_math;
 };
 
@@ -553,6 +554,8 @@ struct pstep {
 	int nscalars;
 	int32_t *scalars;    // leaves of class LEAF_SCALAR, kernel order
 	int32_t kernel;      // index into plan->kernels
+	int nmoved;          // KERNEL that runs again (remat.c): pairs of buffers, the group's own and the one in its place
+	int32_t *moved;
 };
 struct plan {
 	struct arena arena; // owns everything here
@@ -570,8 +573,8 @@ struct plan {
 	struct kernel **kernels; // set by the runtime after lowering; owned by it
 	int nkernels;
 };
-// Schedules: passes, groups, layouts, memory. `l` is not kept. NULL: out of memory or an internal error,
-// recorded in c. plan->arena owns the result; plan_free frees it.
+// Schedules: passes, groups, layouts, memory. `l` is not kept. NULL: out of memory, over the memory budget, or an
+// internal error, recorded in c. plan->arena owns the result; plan_free frees it.
 struct plan *schedule_build(struct tgc_context *c, const struct linear *l, const struct target *t);
 void plan_free(struct plan *p);
 void plan_print(const struct plan *p, struct text *t);
@@ -580,6 +583,18 @@ struct plan *plan_parse(struct tgc_context *c, const char *text, char **error);
 // memory.c: liveness, offsets, peak, lower bound; needs steps, groups and buffers only. Kernel arguments need not
 // be known. false: out of memory.
 bool plan_place(struct plan *p);
+int64_t plan_aligned(int64_t bytes); // what so many take in the arena
+// remat.c: steps that repeat earlier ones, so that peak_bytes is within the budget; if it is not then, peak_bytes is
+// the least that was found and the plan is of no use. false: out of memory.
+bool plan_fit(struct plan *p, const struct target *t, int64_t budget_bytes, struct arena *scratch);
+// The buffer that stands in the step for one of its group's.
+static inline int plan_step_buf(const struct pstep *s, int buf)
+{
+	for (int i = 0; i < s->nmoved; i++)
+		if (s->moved[2 * i] == buf)
+			return s->moved[2 * i + 1];
+	return buf;
+}
 void layout_weights(struct prog *p); // layout.c: copies of convolution kernels in another order
 bool layout_activations(struct plan *p, struct arena *scratch); // strides; false: out of memory
 bool plan_order(struct plan *p, struct arena *scratch); // order.c: outputs to buffers, in place or copied; steps

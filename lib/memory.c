@@ -20,7 +20,7 @@ struct placing {
 	int32_t *starts_at, *ends_at;
 };
 
-static int64_t rounded(int64_t bytes)
+int64_t plan_aligned(int64_t bytes)
 {
 	return (bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
@@ -33,17 +33,18 @@ static void touch(struct pbuf *b, int step)
 
 static bool touch_group(struct plan *p, int step)
 {
-	const struct group *g = &p->groups[p->steps[step].group];
+	const struct pstep *at = &p->steps[step];
+	const struct group *g = &p->groups[at->group];
 	struct source *s;
-	int n = group_sources(p, p->steps[step].group, &s);
+	int n = group_sources(p, at->group, &s);
 
 	for (int i = 0; i < n; i++)
-		touch(&p->bufs[p->node_buf[s[i].node]], step);
+		touch(&p->bufs[plan_step_buf(at, p->node_buf[s[i].node])], step);
 	free(s);
 	for (int i = 0; i < g->nroots; i++)
-		touch(&p->bufs[g->root_bufs[i]], step);
+		touch(&p->bufs[plan_step_buf(at, g->root_bufs[i])], step);
 	if (g->scratch_buf >= 0)
-		touch(&p->bufs[g->scratch_buf], step);
+		touch(&p->bufs[plan_step_buf(at, g->scratch_buf)], step);
 	return n >= 0;
 }
 
@@ -139,16 +140,16 @@ static void place(struct placing *m)
 		for (int i = m->starts_at[s]; i < m->starts_at[s + 1]; i++) {
 			struct pbuf *b = &p->bufs[m->starts[i]];
 
-			b->offset_bytes = take(m, rounded(b->bytes));
-			live += rounded(b->bytes);
+			b->offset_bytes = take(m, plan_aligned(b->bytes));
+			live += plan_aligned(b->bytes);
 		}
 		p->peak_bytes = m->top > p->peak_bytes ? m->top : p->peak_bytes;
 		p->lower_bound_bytes = live > p->lower_bound_bytes ? live : p->lower_bound_bytes;
 		for (int i = m->ends_at[s]; i < m->ends_at[s + 1]; i++) {
 			const struct pbuf *b = &p->bufs[m->ends[i]];
 
-			give(m, b->offset_bytes, rounded(b->bytes));
-			live -= rounded(b->bytes);
+			give(m, b->offset_bytes, plan_aligned(b->bytes));
+			live -= plan_aligned(b->bytes);
 		}
 	}
 	p->arena_bytes = p->peak_bytes;

@@ -235,6 +235,22 @@ static bool refs(struct cursor *c, const char *letter, int limit, int32_t **list
 	return true;
 }
 
+static bool parse_moved(struct cursor *c, struct pstep *s)
+{
+	int cap = 0;
+
+	while (eat(c, "b")) {
+		int n = 2 * s->nmoved;
+
+		if (!room(c, &s->moved, n, &cap, sizeof *s->moved) || // cap stays even
+		    !small(c, 0, c->p->nbufs, &s->moved[n]) || !need(c, "=") ||
+		    !ref(c, "b", c->p->nbufs, &s->moved[n + 1]))
+			return false;
+		s->nmoved++;
+	}
+	return s->nmoved > 0 || wrong(c, "buffers");
+}
+
 static bool parse_step(struct cursor *c)
 {
 	struct plan *p = c->p;
@@ -246,6 +262,8 @@ static bool parse_step(struct cursor *c)
 	} else {
 		s.kind = STEP_KERNEL;
 		if (!need(c, "kernel") || !ref(c, "g", p->ngroups, &s.group))
+			return false;
+		if (eat(c, "with") && !parse_moved(c, &s))
 			return false;
 		if (eat(c, "args") && (!refs(c, "b", p->nbufs, &s.args, &s.nargs) || !need(c, "scalars") ||
 		                       !refs(c, "@", p->prog.nleaves, &s.scalars, &s.nscalars) ||

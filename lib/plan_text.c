@@ -4,6 +4,7 @@
 //     group g0 reduce main %7 split 1 segs 0 roots %7=b2 %9=b3 why "a contraction reads it"
 //     group g1 chain split 1 segs 0 shared 3 rows 16 roots %12=b4 then %15=b5 then %16=b6 why "an output"
 //     step kernel g0 args b1 b2 b3 scalars @4 code 0
+//     step kernel g0 with b2=b7 args b1 b7 b3 scalars @4 code 0     (b7 in place of the group's b2)
 //     step copy b3 b4
 // The text parses back (plan_parse.c). Not here: kernels.
 #include "lib.h"
@@ -68,6 +69,8 @@ static void print_step(const struct pstep *s, struct text *t)
 		return;
 	}
 	text_add(t, "  step kernel g%d", s->group);
+	for (int i = 0; i < s->nmoved; i++)
+		text_add(t, "%s b%d=b%d", i ? "" : " with", s->moved[2 * i], s->moved[2 * i + 1]);
 	if (s->kernel >= 0) {
 		text_add(t, " args");
 		for (int i = 0; i < s->nargs; i++)

@@ -153,17 +153,37 @@ static bool in_place(struct check *c, int group, const struct source *s, int n)
 	return true;
 }
 
+// A buffer may stand for another one of the arena that is just like it.
+static bool check_moved(struct check *c, int step)
+{
+	const struct pstep *s = &c->p->steps[step];
+
+	for (int i = 0; i < s->nmoved; i++) {
+		int from = s->moved[2 * i], to = s->moved[2 * i + 1];
+		const struct pbuf *a = &c->p->bufs[from], *b = &c->p->bufs[to];
+
+		if (a->cls != BUF_ARENA || b->cls != BUF_ARENA || a->type != b->type || a->bytes != b->bytes ||
+		    a->rank != b->rank ||
+		    (a->rank && (memcmp(a->dims, b->dims, sizeof *a->dims * a->rank) != 0 ||
+		                 memcmp(a->strides, b->strides, sizeof *a->strides * a->rank) != 0)))
+			return fail(c, "step %d: b%d cannot stand for b%d", step, to, from);
+	}
+	return true;
+}
+
 static bool check_kernel(struct check *c, int step)
 {
 	const struct plan *p = c->p;
-	const struct group *g = &p->groups[p->steps[step].group];
+	const struct pstep *at = &p->steps[step];
+	const struct group *g = &p->groups[at->group];
 	struct source *s;
-	int n = group_sources(p, p->steps[step].group, &s);
-	bool ok = n >= 0 || fail(c, "out of memory");
+	int n = group_sources(p, at->group, &s);
+	bool ok = (n >= 0 || fail(c, "out of memory")) && check_moved(c, step);
 
 	for (int i = 0; i < n && ok; i++) {
 		int buf = p->node_buf[s[i].node];
 
+		buf = buf < 0 ? buf : plan_step_buf(at, buf);
 		if (buf < 0)
 			ok = fail(c, "step %d: %%%d is not in memory", step, s[i].node);
 		else if (p->bufs[buf].bytes > 0 && c->holds[buf] != s[i].node)
@@ -177,7 +197,7 @@ static bool check_kernel(struct check *c, int step)
 	ok = ok && in_place(c, p->steps[step].group, s, n);
 	free(s);
 	for (int i = 0; i < g->nroots && ok; i++)
-		write(c, g->root_bufs[i], g->roots[i]);
+		write(c, plan_step_buf(at, g->root_bufs[i]), g->roots[i]);
 	return ok;
 }
 

@@ -1,6 +1,6 @@
 // Program to plan: the list of stages, and what grouping found as groups and buffers of the plan.
 // In:  a linearised program. Out: a plan whose kernels are not lowered yet.
-// Not here: the decisions (group.c, group_store.c, layout.c), steps (order.c), memory (memory.c).
+// Not here: the decisions (group.c, group_store.c, layout.c), steps (order.c), memory (memory.c, remat.c).
 #include "lib.h"
 
 #include <stdlib.h>
@@ -222,6 +222,33 @@ static bool build(struct plan *p, const struct linear *l, const struct target *t
 	       layout_activations(p, scratch) && plan_place(p) && !p->arena.failed;
 }
 
+// Within the memory budget, if there is one. false: MEMORY is recorded.
+static bool fit(struct tgc_context *c, struct plan *p, const struct target *t, struct arena *scratch)
+{
+	int64_t budget = c->memory_budget_bytes, peak = p->peak_bytes;
+	int steps = p->nsteps;
+
+	if (budget > 0 && peak > budget) {
+		if (!plan_fit(p, t, budget, scratch)) {
+			context_fail(c, TGC_ERROR_MEMORY, "schedule", "out of memory");
+			return false;
+		}
+		if (p->peak_bytes > budget) {
+			context_fail(c, TGC_ERROR_MEMORY, "schedule",
+			             "intermediate values need %lld bytes, %lld where they are computed again; "
+			             "memory_budget_bytes is %lld: %lld too few",
+			             (long long)peak, (long long)p->peak_bytes, (long long)budget,
+			             (long long)(p->peak_bytes - budget));
+			return false;
+		}
+		context_log(c, 'p', "memory: %d of %d steps run again, %lld bytes instead of %lld, budget %lld",
+		            p->nsteps - steps, steps, (long long)p->peak_bytes, (long long)peak, (long long)budget);
+	}
+	c->stats.planned_peak_bytes = (uint64_t)p->peak_bytes;
+	c->stats.planned_lower_bound_bytes = (uint64_t)p->lower_bound_bytes;
+	return true;
+}
+
 struct plan *schedule_build(struct tgc_context *c, const struct linear *l, const struct target *t)
 {
 	struct plan *p = plan_new(&c->host);
@@ -230,10 +257,12 @@ struct plan *schedule_build(struct tgc_context *c, const struct linear *l, const
 
 	arena_init(&scratch, &c->host);
 	ok = p && build(p, l, t, &scratch);
+	if (!ok)
+		context_fail(c, TGC_ERROR_MEMORY, "schedule", "out of memory");
+	ok = ok && fit(c, p, t, &scratch);
 	arena_free(&scratch);
 	if (ok)
 		return p;
 	plan_free(p);
-	context_fail(c, TGC_ERROR_MEMORY, "schedule", "out of memory");
 	return NULL;
 }

@@ -1,9 +1,11 @@
 // Opening and closing contexts: choosing the device, its threads and memory.
-// In:  options and environment (TGC_DEVICE, TGC_THREADS). Out: a context that can run, or that says why not.
+// In:  options and environment (TGC_DEVICE, TGC_THREADS, TGC_MEMORY_BUDGET). Out: a context that can run, or that
+// says why not.
 // TGC_DEBUG letters: g program, p plan and promotions, f kernels as lowered, k kernels after the passes,
 // l LLVM IR, a assembly, t compile times, e errors as they are recorded.
 #include "runtime.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 
@@ -109,6 +111,26 @@ static bool choose(struct tgc_context *c, struct device *d, const tgc_context_op
 	return true;
 }
 
+// False: the variable is no number of bytes.
+static bool choose_budget(struct tgc_context *c, struct device *d, const tgc_context_options *o)
+{
+	const char *env = getenv("TGC_MEMORY_BUDGET");
+	uint64_t bytes = o->memory_budget_bytes;
+	char *end = NULL;
+	if (!bytes && env && *env) {
+		errno = 0;
+		bytes = strtoull(env, &end, 10);
+		if (*env < '0' || *env > '9' || *end || errno) {
+			snprintf(d->reason_text, sizeof d->reason_text,
+			         "TGC_MEMORY_BUDGET is \"%.100s\", not a number of bytes", env);
+			context_fail(c, TGC_ERROR_ARG, "context_new", "%s", d->reason_text);
+			return false;
+		}
+	}
+	c->memory_budget_bytes = bytes < INT64_MAX ? (int64_t)bytes : 0;
+	return true;
+}
+
 static void open_device(struct tgc_context *c, const tgc_context_options *o)
 {
 	c->backend = (struct backend){.realize = realize_tensors, .read = realize_read, .upload = upload,
@@ -125,7 +147,7 @@ static void open_device(struct tgc_context *c, const tgc_context_options *o)
 	if (!d || !d->process || !d->pool || !d->memory)
 		context_fail(c, TGC_ERROR_MEMORY, "context_new", "no memory for a device");
 	else
-		d->ready = choose(c, d, o);
+		d->ready = choose(c, d, o) && choose_budget(c, d, o);
 }
 
 // Returned where not even a context could be made: an error like any other, and never freed.

@@ -19,7 +19,7 @@ static char *copied(const char *s)
 }
 
 // Which plan buffers and leaves the kernel's parameters stand for; before the passes, which drop segments.
-static bool bind(struct step_run *r, const struct kernel *k)
+static bool bind(struct step_run *r, const struct kernel *k, const struct pstep *step)
 {
 	int n = 0, segs = k->nsegs ? k->nsegs : 1;
 	while (n < k->nbufs && k->bufs[n].space == SPACE_GLOBAL)
@@ -35,8 +35,8 @@ static bool bind(struct step_run *r, const struct kernel *k)
 	for (int i = 0; i < n; i++) {
 		r->segmented[i] = k->bufs[i].segmented;
 		for (int s = 0; s < segs; s++)
-			r->bufs[i * segs + s] =
-			    k->bufs[i].segmented ? k->bufs[i].seg_nodes[s] : k->bufs[i].node;
+			r->bufs[i * segs + s] = plan_step_buf(
+			    step, k->bufs[i].segmented ? k->bufs[i].seg_nodes[s] : k->bufs[i].node);
 	}
 	for (int i = 0; i < k->nscalars; i++)
 		r->scalars[i] = k->scalar_leaf[i];
@@ -49,7 +49,7 @@ static void lower(void *user, int i)
 	j->kernel = lower_group(j->plan, j->group, j->target, &j->error);
 	if (!j->kernel)
 		return;
-	if (!bind(&j->run, j->kernel)) {
+	if (!bind(&j->run, j->kernel, j->step)) {
 		j->error = copied("out of memory");
 		return;
 	}
@@ -92,8 +92,11 @@ static struct lowered *jobs_new(const struct plan *p, const struct target *t, bo
 	int k = 0;
 	for (int i = 0; i < p->nsteps && x; i++)
 		if (p->steps[i].kind == STEP_KERNEL)
-			x[k++] = (struct lowered){
-			    .plan = p, .target = t, .group = p->steps[i].group, .print = print};
+			x[k++] = (struct lowered){.plan = p,
+			                          .target = t,
+			                          .step = &p->steps[i],
+			                          .group = p->steps[i].group,
+			                          .print = print};
 	return x;
 }
 

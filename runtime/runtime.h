@@ -182,6 +182,7 @@ void plan_entry_unref(struct plan_entry *e); // NULL allowed
 struct lowered {
 	const struct plan *plan;
 	const struct target *target;
+	const struct pstep *step;
 	int group;
 	bool print;
 	struct kernel *kernel; // after the passes

@@ -27,18 +27,19 @@ static char *say(const char *what, int group, char *detail)
 	return text_take(&t);
 }
 
-static void *table(struct machine *m, int group, const struct kernel *k, int buf)
+static void *table(struct machine *m, const struct pstep *step, const struct kernel *k, int buf)
 {
 	void **t = calloc((size_t)k->nsegs, sizeof *t);
 
 	for (int s = 0; t && s < k->nsegs; s++)
-		t[s] = m->mem[lower_segment_buf(m->p, group, k->bufs[buf].node, s)];
+		t[s] = m->mem[plan_step_buf(step, lower_segment_buf(m->p, step->group, k->bufs[buf].node, s))];
 	m->tables[m->ntables++] = t;
 	return t;
 }
 
-static char *run_group(struct machine *m, int group, const struct target *t, void *const *leaf_data)
+static char *run_group(struct machine *m, const struct pstep *step, const struct target *t, void *const *leaf_data)
 {
+	int group = step->group;
 	char *error = NULL;
 	struct kernel *k = lower_group(m->p, group, t, &error);
 
@@ -47,7 +48,8 @@ static char *run_group(struct machine *m, int group, const struct target *t, voi
 	error = kernel_verify(k, false);
 	m->nargs = m->ntables = 0;
 	for (int i = 0; i < k->nbufs && k->bufs[i].space == SPACE_GLOBAL; i++)
-		m->args[m->nargs++] = k->bufs[i].segmented ? table(m, group, k, i) : m->mem[k->bufs[i].node];
+		m->args[m->nargs++] = k->bufs[i].segmented ? table(m, step, k, i)
+		                                              : m->mem[plan_step_buf(step, k->bufs[i].node)];
 	for (int i = 0; i < k->nscalars; i++)
 		m->args[m->nargs++] = leaf_data[k->scalar_leaf[i]];
 	if (error)
@@ -79,7 +81,7 @@ char *plan_eval(const struct plan *p, const struct target *t, void *const *leaf_
 		const struct pstep *s = &p->steps[i];
 
 		if (s->kind == STEP_KERNEL)
-			error = run_group(&m, s->group, t, leaf_data);
+			error = run_group(&m, s, t, leaf_data);
 		else
 			memcpy(m.mem[s->dst], m.mem[s->src], (size_t)p->bufs[s->dst].bytes);
 	}

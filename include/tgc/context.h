@@ -29,6 +29,10 @@ typedef struct tgc_context_options {
 	tgc_alloc_fn *alloc TGC_ZERO;     // NULL: malloc
 	void *alloc_user TGC_ZERO;
 	size_t memory_limit_bytes TGC_ZERO; // device memory this context may hold; 0: what the machine has
+	// Memory for the intermediate values of one plan; its inputs, variables and results not counted. A plan that
+	// needs more computes some of them again where they are used next, with the same bits; if that is not enough, the
+	// action is a MEMORY error that says how much is missing. The interpreter has no plans and does not look at it.
+	size_t memory_budget_bytes TGC_ZERO; // 0: TGC_MEMORY_BUDGET, else any amount
 } tgc_context_options;
 
 // A new context. `options` may be NULL.
@@ -84,6 +88,8 @@ typedef struct tgc_stats {
 	uint64_t host_ns_build;      // host time in linearising, looking up and binding, without kernels
 	uint64_t promoted_literals;  // literals that became late scalars
 	uint64_t kernels_loaded;     // kernels found compiled on the disk (cache.h)
+	uint64_t planned_peak_bytes; // memory for intermediate values that the last plan built needs
+	uint64_t planned_lower_bound_bytes; // what of it is in use at its fullest step: no packing needs less
 } tgc_stats;
 TGC_API tgc_stats tgc_get_stats(const tgc_context *ctx);
 
