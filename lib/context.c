@@ -111,7 +111,7 @@ void context_site_text(const struct tgc_context *c, const void *site, char *text
 {
 	text[0] = 0;
 	if (site && c->backend.site_text)
-		c->backend.site_text(site, text, bytes);
+		c->backend.site_text(c, site, text, bytes);
 	if (!text[0])
 		snprintf(text, bytes, "%p", (void *)(uintptr_t)site);
 }

@@ -234,7 +234,8 @@ struct backend {
 	struct buffer *(*upload)(struct tgc_context *c, const void *data, size_t bytes); // NULL: MEMORY recorded
 	void (*buffer_unref)(struct buffer *b);
 	void (*close)(struct tgc_context *c); // everything the runtime holds for this context
-	void (*site_text)(const void *site, char *text, size_t bytes); // "file.c:12" of an address; may be NULL
+	// "file.c:12" of a call site; leaves text alone where it is not known. May be NULL.
+	void (*site_text)(const struct tgc_context *c, const void *site, char *text, size_t bytes);
 };
 
 enum { NODE_CLASSES = 16, NODE_CLASS_BYTES = 32 };

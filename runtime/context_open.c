@@ -134,7 +134,8 @@ static bool choose_budget(struct tgc_context *c, struct device *d, const tgc_con
 static void open_device(struct tgc_context *c, const tgc_context_options *o)
 {
 	c->backend = (struct backend){.realize = realize_tensors, .read = realize_read, .upload = upload,
-	                              .buffer_unref = buffer_unref, .close = close_device};
+	                              .buffer_unref = buffer_unref, .close = close_device,
+	                              .site_text = site_text};
 	struct device *d = calloc(1, sizeof *d);
 	c->rt = d;
 	if (d) {

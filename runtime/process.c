@@ -26,6 +26,7 @@ static struct runtime *create(void)
 	if (r) {
 		r->pid = getpid();
 		pthread_mutex_init(&r->lock, NULL);
+		pthread_mutex_init(&r->sites_lock, NULL);
 	}
 	return r;
 }
@@ -53,6 +54,8 @@ void process_close(struct runtime *r)
 		if (r->jit)
 			jit_close(r);
 		disk_close(r->disk);
+		sites_close(r);
+		pthread_mutex_destroy(&r->sites_lock);
 		pthread_mutex_destroy(&r->lock);
 		free(r);
 	}

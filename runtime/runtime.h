@@ -15,10 +15,16 @@ struct runtime {
 	pthread_mutex_t lock; // of jit
 	struct jit *jit;      // NULL until the first kernel
 	struct disk *disk;    // opened with it; NULL: none
+	pthread_mutex_t sites_lock;
+	void *sites; // what libdw knows of this process; NULL until the first error with a call site
 };
 struct runtime *process_open(void); // NULL: out of memory
 void process_close(struct runtime *r);
 bool process_forked(const struct runtime *r);
+
+// ---- site.c: call sites as text ------------------------------------------------------------------------------
+void site_text(const struct tgc_context *c, const void *site, char *text, size_t bytes);
+void sites_close(struct runtime *r);
 
 // ---- parallel.c: jobs on threads with large stacks, for compiling --------------------------------------------
 // fn(user, i) for each i < n, on at most `threads` threads; returns when all are done.

@@ -18,12 +18,13 @@ grep -rnE '#include "runtime\.h"' codegen && fail 'codegen reaches up'
 # Whole archives, undefined symbols are errors.
 floors="lib/libtg_lib.a"
 llvm=$(grep -o '/[^ ]*libLLVM[^ ]*\.so' "$build/build.ninja" | head -n 1)
+dw=$(grep -q TG_HAVE_LIBDW "$build/build.ninja" && echo -ldw || true)
 for next in "" codegen/libtg_codegen.a runtime/libtg_runtime.a; do
 	floors="$floors $next"
 	list=""
 	for f in $floors; do list="$list $build/$f"; done
 	# shellcheck disable=SC2086
-	cc -shared -Wl,-z,defs -Wl,--whole-archive $list -Wl,--no-whole-archive $llvm -lxxhash -lm -lpthread \
+	cc -shared -Wl,-z,defs -Wl,--whole-archive $list -Wl,--no-whole-archive $llvm -lxxhash $dw -lm -lpthread \
 		-o "$build/floors-check.so" || fail "undefined symbols in: $floors"
 done
 rm -f "$build/floors-check.so"

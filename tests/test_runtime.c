@@ -454,6 +454,26 @@ static void contexts_side_by_side(void **state)
 	}
 }
 
+static void errors_name_the_line(void **state)
+{
+	tgc_context *c = check_context("interp", 1);
+	char site[64];
+
+	(void)state;
+	for (int i = 0; i < 2; i++) { // asked twice: once looked up, once known
+		tgc_tensor *x = tgc_zeros(c, TGC_F32, TGC_SHAPE(2, 3)), *y = tgc_zeros(c, TGC_F32, TGC_SHAPE(4, 3));
+		snprintf(site, sizeof site, "called from test_runtime.c:%d)", __LINE__ + 1);
+		assert_true(tgc_is_error(tgc_mul(x, y)));
+#ifdef TG_HAVE_LIBDW
+		assert_non_null(strstr(tgc_error_message(c), site));
+#else
+		assert_non_null(strstr(tgc_error_message(c), "called from 0x"));
+#endif
+		tgc_clear_error(c);
+	}
+	tgc_context_free(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -475,6 +495,7 @@ int main(void)
 	    cmocka_unit_test(devices_never_fall_back),
 	    cmocka_unit_test(a_fork_is_noticed),
 	    cmocka_unit_test(contexts_side_by_side),
+	    cmocka_unit_test(errors_name_the_line),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
