@@ -35,11 +35,12 @@ struct node *build_full(struct tgc_context *c, tgc_type t, int rank, const struc
 	static const struct dim ones[TGC_MAX_RANK] = {{1, 0}, {1, 0}, {1, 0}, {1, 0},
 	                                              {1, 0}, {1, 0}, {1, 0}, {1, 0}};
 	struct node *n = build_const(c, t, v);
+	bool grows = false;
+	for (int i = 0; i < rank; i++)
+		grows |= d[i].n != 1 || d[i].sym != 0;
 	if (rank > 0)
 		n = move(c, OP_RESHAPE, n, rank, ones);
-	if (rank > 0 && memcmp(d, ones, sizeof *d * (size_t)rank) != 0)
-		n = move(c, OP_EXPAND, n, rank, d);
-	return n;
+	return grows ? move(c, OP_EXPAND, n, rank, d) : n;
 }
 
 static struct node *full_like(struct tgc_context *c, const struct node *x, double v)
@@ -375,7 +376,7 @@ struct node *build_broadcast(struct tgc_context *c, struct node *x, int rank, co
 	struct dim r[TGC_MAX_RANK];
 	if (!x)
 		return NULL;
-	if (x->rank == rank && (x->dims == d || memcmp(x->dims, d, sizeof *d * (size_t)rank) == 0))
+	if (x->rank == rank && dims_equal(x->dims, d, rank))
 		return node_ref(x);
 	for (int i = 0, lead = rank - x->rank; i < rank; i++)
 		r[i] = i < lead ? (struct dim){1, 0} : x->dims[i - lead];

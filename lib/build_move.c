@@ -5,7 +5,7 @@
 
 static bool same_dims(const struct node *x, int rank, const struct dim *d)
 {
-	return x->rank == rank && (rank == 0 || memcmp(x->dims, d, sizeof *d * (size_t)rank) == 0);
+	return x->rank == rank && dims_equal(x->dims, d, rank);
 }
 
 struct node *build_reshape(struct tgc_context *c, struct node *x, int rank, const struct dim *d)

@@ -62,7 +62,8 @@ struct door door_open(const char *op, const void *site, const char *names, int n
 	}
 	enter(d.c, site);
 	for (int i = 0; i < n; i++)
-		check_operand(&d, names, i, x[i]);
+		if (!x[i] || x[i]->ctx != d.c || !x[i]->node)
+			check_operand(&d, names, i, x[i]);
 	return d;
 }
 

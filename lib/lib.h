@@ -78,7 +78,10 @@ struct op_info {
 extern const struct op_info op_info[OP_COUNT];
 int op_find(const char *name); // -1 if there is none
 bool op_is_elementwise(int op); // unary, cast, binary, compare, fma, select
-bool type_is_float(tgc_type t);
+static inline bool type_is_float(tgc_type t)
+{
+	return t <= TGC_BF16;
+}
 bool type_is_int(tgc_type t);    // integers; bool is none
 bool type_is_signed(tgc_type t); // signed integers and floats
 bool op_allows(int op, tgc_type t);
@@ -101,6 +104,14 @@ struct dim {
 	int64_t n;
 	int64_t sym; // 0: none; equal symbols are equal sizes. In keys.
 };
+static inline bool dims_equal(const struct dim *a, const struct dim *b, int rank)
+{
+	int64_t differ = 0;
+	if (a != b)
+		for (int i = 0; i < rank; i++)
+			differ |= (a[i].n ^ b[i].n) | (a[i].sym ^ b[i].sym);
+	return differ == 0;
+}
 
 struct tgc_context;
 struct kernel;
@@ -113,32 +124,62 @@ struct node {
 	struct node *next; // intern chain
 	struct node *dead; // release list
 	uint64_t hash;
+	union {
+		uint64_t head; // what follows, to be copied and compared at once
+		struct {
+			uint8_t op, type, rank, pad; // pad: 0
+			uint16_t nsrc, nattr;
+		};
+	};
 	int32_t refs;
-	uint8_t op, type, rank, flags;
-	uint16_t nsrc, nattr;
 	uint32_t mark; // epoch of the last walk that met it
 	int32_t slot;  // its number in that walk
-	uint32_t size; // class of its storage
+	uint16_t size; // class of its storage
+	uint16_t flags;
 	struct buffer *buf; // its value, once realized; NULL before. Row-major. One reference, given back at death
 	struct node **src;
 	struct dim *dims;
 	int64_t *attr;
 };
 enum {
-	NODE_STALE = 1,    // a read of a variable whose home was overwritten since
-	NODE_INTERNED = 2,
+	NODE_STALE = 1, // a read of a variable whose home was overwritten since
 };
 
 struct node *node_new(struct tgc_context *c, int op, tgc_type type, int rank, const struct dim *dims, int nsrc,
                       struct node *const *src, int nattr, const int64_t *attr);
 // ^ interns; the result carries one reference for the caller, sources are referenced, not taken.
 //   NULL when out of memory (the context then holds MEMORY).
-struct node *node_ref(struct node *n);
-void node_unref(struct tgc_context *c, struct node *n); // iterative; NULL allowed
+void node_release(struct tgc_context *c, struct node *n); // its last reference is gone; iterative
+// NULL is allowed.
+static inline struct node *node_ref(struct node *n)
+{
+	if (n)
+		n->refs++;
+	return n;
+}
+static inline void node_unref(struct tgc_context *c, struct node *n)
+{
+	if (n && --n->refs == 0)
+		node_release(c, n);
+}
 int64_t node_elems(const struct node *n);
-bool node_same_shape(const struct node *a, const struct node *b); // sizes and symbols
+static inline bool node_same_shape(const struct node *a, const struct node *b) // sizes and symbols
+{
+	return a->rank == b->rank && dims_equal(a->dims, b->dims, a->rank);
+}
 bool node_same_sizes(const struct node *a, const struct node *b);
-bool node_is_full(const struct node *n, union number *v);         // every element the same literal
+// Every element the same literal. Any operation but CONST, EXPAND and RESHAPE says no at once.
+static inline bool node_is_full(const struct node *n, union number *v)
+{
+	if (n->op == OP_EXPAND)
+		n = n->src[0];
+	if (n->op == OP_RESHAPE)
+		n = n->src[0];
+	if (n->op != OP_CONST)
+		return false;
+	v->i = n->attr[0];
+	return true;
+}
 int64_t node_new_id(struct tgc_context *c);
 // The variable that a VARIABLE node reads; it lives as long as the node.
 #define node_variable(n) ((struct variable *)(uintptr_t)(n)->attr[2])
@@ -419,8 +460,13 @@ enum leaf_class {
 	LEAF_SCALAR,   // one slot of the parameter block
 };
 struct pnode {
-	uint8_t op, type, rank, pad;
-	uint16_t nsrc, nattr;
+	union {
+		uint64_t head; // as a node's
+		struct {
+			uint8_t op, type, rank, pad;
+			uint16_t nsrc, nattr;
+		};
+	};
 	int32_t leaf; // index into leaves for VARIABLE, DATA, SCALAR and promoted CONST; else -1
 	int32_t *src; // smaller numbers than its own: the array is in topological order
 	struct dim *dims;

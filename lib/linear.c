@@ -167,7 +167,7 @@ static const uint8_t leaf_op[] = {
 
 static uint32_t *emit_leaf(struct walk *w, struct node *n, int cls, struct pnode *p, uint32_t *k)
 {
-	p->op = leaf_op[cls];
+	*p = (struct pnode){.op = leaf_op[cls], .type = n->type, .rank = n->rank, .dims = n->dims};
 	p->leaf = leaf_new(w, (enum leaf_class)cls, n->type, n->slot, node_elems(n), n);
 	*k++ = (uint32_t)(p->op | n->type << 8 | n->rank << 16 | (cls + 1) << 24);
 	return p->leaf < 0 ? NULL : k;
@@ -187,13 +187,16 @@ static inline uint32_t *emit_op(struct walk *w, const struct node *n, struct pno
 	int nsrc = n->nsrc, nattr = n->nattr;
 	int32_t *src;
 
-	p->nsrc = n->nsrc;
-	p->nattr = n->nattr;
+	p->head = n->head;
+	p->leaf = -1;
+	p->dims = n->dims;
 	p->attr = n->attr;
-	*k++ = (uint32_t)(p->op | n->type << 8 | n->rank << 16);
-	if (n->op == OP_CONST)
+	memcpy(k, &n->head, sizeof n->head);
+	k += sizeof n->head / sizeof *k;
+	if (n->op == OP_CONST) {
+		p->src = NULL;
 		return const_new(w, n->slot, n) ? k : NULL;
-	*k++ = (uint32_t)(nsrc | nattr << 16);
+	}
 	for (int i = 0; i < nattr; i++)
 		k = put_number(k, n->attr[i]);
 	if (!pool_reserve(w, nsrc))
@@ -223,7 +226,6 @@ static bool emit(struct walk *w, struct node *n, int cls)
 		return false;
 	n->slot = prog->n;
 	p = &prog->nodes[prog->n];
-	*p = (struct pnode){.op = n->op, .type = n->type, .rank = n->rank, .leaf = -1, .dims = n->dims};
 	k = cls >= 0 ? emit_leaf(w, n, cls, p, w->key) : emit_op(w, n, p, w->key);
 	k = k ? put_dims(w, p, k) : NULL;
 	if (!k)

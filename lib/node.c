@@ -15,30 +15,29 @@ static int words_of(const struct node *n)
 	return n->nsrc + 2 * n->rank + n->nattr;
 }
 
-// Copies words and returns their share of the hash; k, an odd constant, moves on with every word.
-static inline uint64_t put(void *to, const void *from, int n, uint64_t k)
+struct sum { // a hash in the making; k, an odd constant, moves on with every summand
+	uint64_t h, k;
+};
+
+// Copies words and adds them to the hash.
+static inline struct sum put(word *to, const void *from, int n, struct sum s)
 {
-	word *t = to;
 	const word *w = from;
-	uint64_t h = 0;
-	for (int i = 0; i < n; i++, k += 2 * MIX) {
-		uint64_t v = w[i];
-		t[i] = v;
-		h += (v ^ v >> 32) * k;
+	for (int i = 0; i < n; i++, s.k += 2 * MIX) {
+		to[i] = w[i];
+		s.h += (w[i] ^ w[i] >> 32) * s.k;
 	}
-	return h;
+	return s;
 }
 
 // The same for dimensions, whose symbols are mostly 0.
-static inline uint64_t put_dims(struct dim *to, const struct dim *from, int n, uint64_t k)
+static inline struct sum put_dims(struct dim *to, const struct dim *from, int n, struct sum s)
 {
-	uint64_t h = 0;
-	for (int i = 0; i < n; i++, k += 2 * MIX) {
-		struct dim d = from[i];
-		to[i] = d;
-		h += ((uint64_t)d.n ^ (uint64_t)d.sym << 32) * k;
+	for (int i = 0; i < n; i++, s.k += 2 * MIX) {
+		to[i] = from[i];
+		s.h += ((uint64_t)from[i].n ^ (uint64_t)from[i].sym << 32) * s.k;
 	}
-	return h;
+	return s;
 }
 
 static bool same(const word *a, const word *b, int words)
@@ -51,9 +50,7 @@ static bool same(const word *a, const word *b, int words)
 
 static bool equal(const struct node *a, const struct node *b)
 {
-	return a->op == b->op && a->type == b->type && a->rank == b->rank &&
-	       a->nsrc == b->nsrc && a->nattr == b->nattr &&
-	       same((const word *)(a + 1), (const word *)(b + 1), words_of(a));
+	return a->head == b->head && same((const word *)(a + 1), (const word *)(b + 1), words_of(a));
 }
 
 static struct node **bucket(const struct tgc_context *c, uint64_t hash)
@@ -82,18 +79,18 @@ static void grow(struct tgc_context *c)
 	host_realloc(&c->host, old, sizeof *old * old_cap, 0);
 }
 
-static size_t bytes_of(int rank, int nsrc, int nattr)
+static size_t bytes_of(int words)
 {
-	return sizeof(struct node) + sizeof(struct node *) * (size_t)nsrc + sizeof(struct dim) * (size_t)rank +
-	       sizeof(int64_t) * (size_t)nattr;
+	return sizeof(struct node) + sizeof(word) * (size_t)words;
 }
 
-static struct node *storage(struct tgc_context *c, size_t bytes)
+static struct node *storage(struct tgc_context *c, int words)
 {
-	size_t class = (bytes - 1) / NODE_CLASS_BYTES;
+	size_t class = (bytes_of(words) - 1) / NODE_CLASS_BYTES;
 	struct node *n;
 	if (class >= NODE_CLASSES) {
-		n = host_realloc(&c->host, NULL, 0, bytes);
+		class = NODE_CLASSES;
+		n = host_realloc(&c->host, NULL, 0, bytes_of(words));
 	} else if (c->free_nodes[class]) {
 		n = c->free_nodes[class];
 		c->free_nodes[class] = n->next;
@@ -101,49 +98,52 @@ static struct node *storage(struct tgc_context *c, size_t bytes)
 		n = arena_alloc(&c->slabs, (class + 1) * NODE_CLASS_BYTES);
 	}
 	if (n)
-		n->size = (uint32_t)class;
+		n->size = (uint16_t)class;
 	return n;
 }
 
 static void recycle(struct tgc_context *c, struct node *n)
 {
-	if (n->size >= NODE_CLASSES) {
-		host_realloc(&c->host, n, bytes_of(n->rank, n->nsrc, n->nattr), 0);
+	if (n->size == NODE_CLASSES) {
+		host_realloc(&c->host, n, bytes_of(words_of(n)), 0);
 		return;
 	}
 	n->next = c->free_nodes[n->size];
 	c->free_nodes[n->size] = n;
 }
 
-// Filled in, but neither interned nor holding references yet.
-static struct node *candidate(struct tgc_context *c, int op, tgc_type type, int rank, const struct dim *dims,
-                              int nsrc, struct node *const *src, int nattr, const int64_t *attr)
+// Made by shifts: bytes stored one by one could not be loaded as a word for some ten cycles.
+static uint64_t head_of(int op, tgc_type type, int rank, int nsrc, int nattr)
 {
-	struct node *n = storage(c, bytes_of(rank, nsrc, nattr));
+	_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "op is the lowest byte of head");
+	return (uint64_t)op | (uint64_t)type << 8 | (uint64_t)rank << 16 | (uint64_t)nsrc << 32 | (uint64_t)nattr << 48;
+}
+
+// Filled in, but neither interned nor holding references yet.
+static struct node *candidate(struct tgc_context *c, uint64_t head, const struct dim *dims,
+                              struct node *const *src, const int64_t *attr)
+{
+	struct node like = {.head = head}, *n = storage(c, words_of(&like));
 	if (!n) {
 		c->slabs.failed = false;
-		context_fail(c, TGC_ERROR_MEMORY, op_info[op].name, "no memory for one more value");
+		context_fail(c, TGC_ERROR_MEMORY, op_info[like.op].name, "no memory for one more value");
 		return NULL;
 	}
-	*n = (struct node){.refs = 1,
-	                   .op = (uint8_t)op,
-	                   .type = (uint8_t)type,
-	                   .rank = (uint8_t)rank,
-	                   .flags = NODE_INTERNED,
-	                   .nsrc = (uint16_t)nsrc,
-	                   .nattr = (uint16_t)nattr,
-	                   .slot = -1,
-	                   .size = n->size};
+	n->head = head;
+	n->refs = 1;
+	n->flags = 0;
+	n->mark = 0;
+	n->slot = -1;
+	n->buf = NULL;
 	n->src = (struct node **)(n + 1);
-	n->dims = (struct dim *)(n->src + nsrc);
-	n->attr = (int64_t *)(n->dims + rank);
-	uint64_t h = (uint64_t)op | (uint64_t)type << 8 | (uint64_t)rank << 16 | (uint64_t)nsrc << 32 |
-	             (uint64_t)nattr << 48;
-	h += put(n->src, src, nsrc, MIX);
-	h += put_dims(n->dims, dims, rank, (2 * (uint64_t)nsrc + 1) * MIX);
-	h += put(n->attr, attr, nattr, (2 * (uint64_t)(nsrc + rank) + 1) * MIX);
-	h = (h ^ h >> 32) * MIX;
-	n->hash = h ^ h >> 29;
+	n->dims = (struct dim *)(n->src + like.nsrc);
+	n->attr = (int64_t *)(n->dims + like.rank);
+	struct sum s = {head, MIX};
+	s = put((word *)n->src, src, like.nsrc, s);
+	s = put_dims(n->dims, dims, like.rank, s);
+	s = put((word *)n->attr, attr, like.nattr, s);
+	s.h = (s.h ^ s.h >> 32) * MIX;
+	n->hash = s.h ^ s.h >> 29;
 	return n;
 }
 
@@ -151,7 +151,7 @@ struct node *node_new(struct tgc_context *c, int op, tgc_type type, int rank, co
                       struct node *const *src, int nattr, const int64_t *attr)
 {
 	assert(rank <= TGC_MAX_RANK && (nsrc | nattr) <= UINT16_MAX);
-	struct node *n = candidate(c, op, type, rank, dims, nsrc, src, nattr, attr);
+	struct node *n = candidate(c, head_of(op, type, rank, nsrc, nattr), dims, src, attr);
 	if (!n)
 		return NULL;
 	if (c->table_used >= c->table_cap / 2)
@@ -173,13 +173,6 @@ struct node *node_new(struct tgc_context *c, int op, tgc_type type, int rank, co
 	return n;
 }
 
-struct node *node_ref(struct node *n)
-{
-	if (n)
-		n->refs++;
-	return n;
-}
-
 static void forget(struct tgc_context *c, struct node *n)
 {
 	struct node **b = bucket(c, n->hash);
@@ -189,7 +182,7 @@ static void forget(struct tgc_context *c, struct node *n)
 	c->table_used--;
 }
 
-static void release(struct tgc_context *c, struct node *n)
+void node_release(struct tgc_context *c, struct node *n)
 {
 	n->dead = NULL;
 	while (n) {
@@ -215,12 +208,6 @@ static void release(struct tgc_context *c, struct node *n)
 	}
 }
 
-void node_unref(struct tgc_context *c, struct node *n)
-{
-	if (n && --n->refs == 0)
-		release(c, n);
-}
-
 int64_t node_elems(const struct node *n)
 {
 	int64_t e = 1;
@@ -229,29 +216,12 @@ int64_t node_elems(const struct node *n)
 	return e;
 }
 
-bool node_same_shape(const struct node *a, const struct node *b)
-{
-	return a->rank == b->rank && same((const word *)a->dims, (const word *)b->dims, 2 * a->rank);
-}
-
 bool node_same_sizes(const struct node *a, const struct node *b)
 {
 	bool equal_sizes = a->rank == b->rank;
 	for (int i = 0; equal_sizes && i < a->rank; i++)
 		equal_sizes = a->dims[i].n == b->dims[i].n;
 	return equal_sizes;
-}
-
-bool node_is_full(const struct node *n, union number *v)
-{
-	if (n->op == OP_EXPAND)
-		n = n->src[0];
-	if (n->op == OP_RESHAPE)
-		n = n->src[0];
-	if (n->op != OP_CONST)
-		return false;
-	v->i = n->attr[0];
-	return true;
 }
 
 int64_t node_new_id(struct tgc_context *c)

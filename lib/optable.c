@@ -34,10 +34,6 @@ bool op_is_elementwise(int op)
 	return k == CLASS_UNARY || k == CLASS_BINARY || k == CLASS_COMPARE || k == CLASS_TERNARY;
 }
 
-bool type_is_float(tgc_type t)
-{
-	return t <= TGC_BF16;
-}
 bool type_is_int(tgc_type t)
 {
 	return t >= TGC_I8 && t <= TGC_U64;
