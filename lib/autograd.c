@@ -285,9 +285,14 @@ static tgc_status check_versions(const struct grad *w, int n, struct node *const
 static void reverse(struct grad *w, struct node *loss)
 {
 	grad_give(w, loss, grad_num(w, loss, 1));
-	for (int i = w->n - 1; i >= 0 && !w->failed && !w->refused; i--)
+	for (int i = w->n - 1; i >= 0 && !w->failed && !w->refused; i--) {
+		int before = w->nheld;
+
 		if (w->sum[i])
 			apply(w, w->order[i], w->sum[i]);
+		if (w->c->origins)
+			origins_of_gradient(w->c, w->order[i], w->nheld - before, w->held + before);
+	}
 }
 
 static tgc_status finish(struct grad *w, int n, struct node *const *wrt, struct node **out)
@@ -318,6 +323,8 @@ tgc_status autograd_build(struct tgc_context *c, struct node *loss, int n, struc
 		out[i] = NULL;
 	collect(&w, loss);
 	status = w.failed ? TGC_OK : check_versions(&w, n, wrt);
+	origins_of_handles(c);
+	origins_inherit(c, w.n, w.order);
 	if (status == TGC_OK && !w.failed && activate(&w, n, wrt))
 		reverse(&w, loss);
 	if (status == TGC_OK) {

@@ -96,6 +96,7 @@ void context_destroy(struct tgc_context *c)
 		return;
 	context_clear(c);
 	free_message(c);
+	origins_close(c);
 	if (c->names) {
 		arena_free(&c->names->arena);
 		host_realloc(&c->host, c->names, sizeof *c->names, 0);
@@ -287,6 +288,22 @@ void tgc_name_pop(tgc_context *ctx)
 		context_fail(ctx, TGC_ERROR_ARG, "name_pop", "no name was pushed");
 		LEAVE(ctx);
 	}
+}
+
+void tgc_site_begin(tgc_context *ctx, const void *site)
+{
+	if (context_usable(ctx) && ctx->depth++ == 0)
+		ctx->site = site;
+}
+
+void tgc_site_end(tgc_context *ctx)
+{
+	if (!context_usable(ctx))
+		return;
+	if (ctx->depth == 0)
+		context_fail(ctx, TGC_ERROR_ARG, "site_end", "no site was begun");
+	else if (--ctx->depth == 0)
+		ctx->site = NULL;
 }
 
 bool context_symbol(struct tgc_context *c, const char *name, int64_t n, struct dim *out)

@@ -143,6 +143,7 @@ struct node {
 };
 enum {
 	NODE_STALE = 1, // a read of a variable whose home was overwritten since
+	NODE_NAMED = 2, // origin.c knows it
 };
 
 struct node *node_new(struct tgc_context *c, int op, tgc_type type, int rank, const struct dim *dims, int nsrc,
@@ -302,6 +303,7 @@ struct tgc_context {
 	uint64_t counter; // random blocks handed out
 	struct node *seed_node;
 	struct names *names; // interned scope names, symbols of axes
+	struct origins *origins; // NULL: no listing is wanted
 	const char *name;    // current scope name
 	int depth;           // of public calls: provenance is the outermost one
 	const void *site;
@@ -452,6 +454,21 @@ void grad_reduce(struct grad *w, struct node *n, struct node *g);
 void grad_index(struct grad *w, struct node *n, struct node *g);
 void grad_contract(struct grad *w, struct node *n, struct node *g);
 
+// ---- origin.c: where nodes come from, for listings ------------------------------------------------------------------
+struct origin {
+	const char *scope; // interned; "": none
+	const void *site;  // of the outermost public call
+	bool gradient;     // appended by autograd for what stands there
+};
+bool origins_open(struct tgc_context *c); // from now on they are kept; false: no memory
+void origins_close(struct tgc_context *c);
+void origin_forget(struct tgc_context *c, const struct node *n); // it dies
+struct origin origin_of(const struct tgc_context *c, const struct node *n);
+bool origin_known(const struct origin *o);
+void origins_of_handles(struct tgc_context *c); // of every live handle
+void origins_inherit(struct tgc_context *c, int n, struct node *const *order); // sources first
+void origins_of_gradient(struct tgc_context *c, const struct node *of, int n, struct node *const *made);
+
 // ---- prog.c: the linearised program: what is looked up, scheduled and saved ---------------------------------
 enum leaf_class {
 	LEAF_VARIABLE, // memory with a home
@@ -468,6 +485,7 @@ struct pnode {
 		};
 	};
 	int32_t leaf; // index into leaves for VARIABLE, DATA, SCALAR and promoted CONST; else -1
+	int32_t origin; // 1 + the node of the linearised program that it stands for; 0: not known. Not in the text
 	int32_t *src; // smaller numbers than its own: the array is in topological order
 	struct dim *dims;
 	int64_t *attr; // CONST: the number's bits; VARIABLE, DATA, SCALAR: none here
@@ -531,6 +549,7 @@ struct linear {
 	int32_t *const_nodes; // pnode of each literal, in order of appearance
 	union number *consts;
 	uint64_t hash; // of the skeleton
+	struct origin *origins; // by pnode; NULL: no listing is wanted
 };
 // Walks the graph from the outputs back to variables, realized values, inputs and scalars. assign[i], if there,
 // is the variable that output i is stored to. The inputs are leaves 0 .. ninputs - 1, read or not. The program
@@ -538,6 +557,8 @@ struct linear {
 // Errors: HANDLE for a variable overwritten since it was read and for an input without a value; MEMORY.
 bool linear_build(struct tgc_context *c, struct linear *l, struct arena *a, int nouts, struct node *const *outs,
                   struct variable *const *assign, int ninputs, struct node *const *inputs);
+// origin.c, called by linear_build while its marks stand: fills origins. false: out of memory.
+bool linear_origins(struct tgc_context *c, struct linear *l);
 // Turns the literals i with mask[i] into LEAF_SCALAR leaves and takes them out of consts; const_nodes and
 // consts close up. The key stays: the caller knows the mask. false: out of memory.
 bool linear_promote(struct linear *l, const uint8_t *mask);

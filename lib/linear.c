@@ -340,7 +340,8 @@ bool linear_build(struct tgc_context *c, struct linear *l, struct arena *a, int 
 	l->key_words = (size_t)(w.key - l->key);
 	if (ok)
 		l->hash = XXH3_64bits(l->key, l->key_words * sizeof *l->key);
-	else if (a->failed)
+	ok = ok && (!c->origins || linear_origins(c, l));
+	if (a->failed)
 		context_fail(c, TGC_ERROR_MEMORY, "realize",
 		             "out of host memory for a program of %d operations", l->prog.n);
 	return ok;

@@ -197,6 +197,8 @@ void node_release(struct tgc_context *c, struct node *n)
 		}
 		if (n->buf)
 			c->backend.buffer_unref(n->buf);
+		if (n->flags & NODE_NAMED)
+			origin_forget(c, n);
 		// A variable that dies may let go of its initialiser: one more for the list.
 		struct node *initial = n->op == OP_VARIABLE ? variable_unref(c, node_variable(n)) : NULL;
 		if (initial && --initial->refs == 0) {

@@ -161,7 +161,11 @@ void prog_rewrite(struct prog *p, prog_visit *visit, void *user)
 	prog_reserve(&to, p->n + 16);
 	for (int i = 0; !p->arena->failed && i < p->n; i++) {
 		src = mapped(p->arena, &p->nodes[i], map, &src, &cap);
+		int before = to.n;
+
 		map[i] = src || !p->nodes[i].nsrc ? visit(user, &to, p, i, src) : -1;
+		for (int k = before; k < to.n; k++)
+			to.nodes[k].origin = p->nodes[i].origin;
 	}
 	for (int i = 0; !p->arena->failed && i < p->nouts; i++)
 		to.outs[i].node = map[p->outs[i].node];

@@ -210,6 +210,8 @@ static bool build(struct plan *p, const struct linear *l, const struct target *t
 
 	if (!prog_copy(&p->prog, &p->arena, &l->prog))
 		return false;
+	for (int i = 0; i < p->prog.n; i++)
+		p->prog.nodes[i].origin = i + 1;
 	pass_argmax(&p->prog);
 	pass_widen(&p->prog);
 	pass_permute(&p->prog);

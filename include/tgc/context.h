@@ -56,6 +56,11 @@ TGC_API void tgc_scope_end(tgc_context *ctx);
 TGC_API void tgc_name_push(tgc_context *ctx, const char *name);
 TGC_API void tgc_name_pop(tgc_context *ctx);
 
+// For libraries on top of tgc: between begin and end, errors and listings name `site`, an address in the code that
+// called the library (__builtin_return_address(0)), and not the library's own lines. The outermost pair counts.
+TGC_API void tgc_site_begin(tgc_context *ctx, const void *site);
+TGC_API void tgc_site_end(tgc_context *ctx);
+
 // Starts the random generator anew.
 TGC_API void tgc_seed(tgc_context *ctx, uint64_t seed);
 

@@ -143,9 +143,11 @@ tgc_tensor *tgc_forward(tgc_module *m, tgc_tensor *x)
 {
 	if (!m)
 		return tgc_error_tensor(NULL);
+	tgc_site_begin(m->ctx, __builtin_return_address(0));
 	tgc_name_push(m->ctx, m->name);
 	tgc_tensor *y = m->forward(m, x, m->user);
 	tgc_name_pop(m->ctx);
+	tgc_site_end(m->ctx);
 	return y;
 }
 

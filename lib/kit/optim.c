@@ -210,6 +210,7 @@ tgc_status tgc_step(tgc_optim *o, tgc_tensor *loss)
 {
 	if (!o)
 		return TGC_ERROR_ARG;
+	tgc_site_begin(o->ctx, __builtin_return_address(0));
 	tgc_scope_begin(o->ctx);
 	tgc_name_push(o->ctx, "step");
 	o->set_rates(o);
@@ -222,6 +223,7 @@ tgc_status tgc_step(tgc_optim *o, tgc_tensor *loss)
 		s = tgc_realize(loss);
 	tgc_name_pop(o->ctx);
 	tgc_scope_end(o->ctx);
+	tgc_site_end(o->ctx);
 	if (!s)
 		o->steps++;
 	return s;
