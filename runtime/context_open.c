@@ -50,6 +50,7 @@ static void close_device(struct tgc_context *c)
 	if (!d)
 		return;
 	plans_free(c);
+	timeline_close(c, d->timeline);
 	arena_free(&d->requests);
 	buffer_unref(d->arena);
 	buffer_unref(d->scratch);
@@ -144,6 +145,8 @@ static void open_device(struct tgc_context *c, const tgc_context_options *o)
 		d->pool = pool_new(threads_wanted(o));
 		d->memory = allocator_new(o->memory_limit_bytes);
 		arena_init(&d->requests, &c->host);
+		if (trace_wanted() && origins_open(c))
+			d->timeline = timeline_open();
 	}
 	if (!d || !d->process || !d->pool || !d->memory)
 		context_fail(c, TGC_ERROR_MEMORY, "context_new", "no memory for a device");

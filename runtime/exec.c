@@ -116,8 +116,11 @@ tgc_status exec_run(struct tgc_context *c, struct plan_entry *e, void *const *le
 			s = check_flags(c, e);
 			stored = true;
 		}
+		uint64_t begun = e->trace ? clock_ns() : 0;
 		if (!s)
 			run_step(c, e, &e->steps[i], leaf_data);
+		if (!s && e->trace)
+			trace_step(c, e->trace, i, begun, clock_ns());
 	}
 	return s ? s : check_flags(c, e);
 }

@@ -228,13 +228,15 @@ static bool compile(struct tgc_context *c, struct plan_entry *e, const struct lo
 	return s == TGC_OK;
 }
 
-struct plan_entry *plan_entry_new(struct tgc_context *c, struct plan *p)
+struct plan_entry *plan_entry_new(struct tgc_context *c, struct plan *p, const struct linear *l)
 {
 	struct device *d = device_of(c);
 	struct plan_entry *e = calloc(1, sizeof *e);
 	int n = 0;
-	bool print = debug_on(c, 'f') || debug_on(c, 'k'), ok = false;
-	struct lowered *jobs = e ? lowered_new(c, p, d->target, print, &n) : NULL;
+	bool print = debug_on(c, 'f') || debug_on(c, 'k'), traced = trace_wanted(), ok = false;
+	uint64_t begun = clock_ns();
+	struct lowered *jobs = e ? lowered_new(c, p, d->target, print || traced, &n) : NULL;
+	timeline_add(d->timeline, "lower", "", begun, clock_ns());
 	if (e) {
 		arena_init(&e->arena, &c->host);
 		e->refs = 1;
@@ -246,7 +248,11 @@ struct plan_entry *plan_entry_new(struct tgc_context *c, struct plan *p)
 	if (jobs) {
 		if (print)
 			print_kernels(c, jobs, n);
+		begun = clock_ns();
 		ok = take_steps(e, jobs, d->target) && compile(c, e, jobs, n);
+		timeline_add(d->timeline, "compile", "", begun, clock_ns());
+		if (ok && traced)
+			e->trace = trace_new(c, e, l, jobs);
 		lowered_free(jobs, n);
 	}
 	if (ok)
@@ -266,6 +272,7 @@ void plan_entry_unref(struct plan_entry *e)
 {
 	if (!e || --e->refs > 0)
 		return;
+	trace_close(e->trace);
 	for (int i = 0; e->steps && i < e->plan->nsteps; i++)
 		jit_release(e->process, e->steps[i].code);
 	plan_free(e->plan);

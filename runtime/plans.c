@@ -175,10 +175,12 @@ static void print(struct tgc_context *c, char letter, const struct linear *l, co
 struct plan_entry *plans_make(struct tgc_context *c, const struct linear *l)
 {
 	print(c, 'g', l, NULL);
+	uint64_t begun = clock_ns();
 	struct plan *p = schedule_build(c, l, device_of(c)->target);
+	timeline_add(device_of(c)->timeline, "schedule", "", begun, clock_ns());
 	if (p)
 		print(c, 'p', l, p);
-	return p ? plan_entry_new(c, p) : NULL;
+	return p ? plan_entry_new(c, p, l) : NULL;
 }
 
 static struct plan_entry *build(struct tgc_context *c, struct plans *t, struct skeleton *s,

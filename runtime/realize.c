@@ -4,7 +4,6 @@
 #include "runtime.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 // What one realize asks for: values of their own first, then assignments.
 struct request {
@@ -17,13 +16,6 @@ struct request {
 	int nstores;
 	struct store *stores; // of the others
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static int64_t node_bytes(const struct node *n) { return node_elems(n) * (int64_t)tgc_type_bytes((tgc_type)n->type); }
 
@@ -176,18 +168,24 @@ static tgc_status run(struct request *r)
 	struct linear l;
 	struct plan_entry *e;
 	void **leaf_data = NULL, **out_data = NULL;
-	uint64_t plans = r->c->stats.plans_built, begun = now_ns();
+	uint64_t plans = r->c->stats.plans_built, begun = clock_ns();
 	tgc_status s = prepare(r, &l, &e, &leaf_data, &out_data);
-	uint64_t ready = now_ns();
+	uint64_t ready = clock_ns();
 	if (!s)
 		s = realize_run(r->c, &l.prog, e, leaf_data, out_data);
-	uint64_t ran = now_ns();
+	uint64_t ran = clock_ns();
 	if (!s)
 		commit(r);
 	else
 		roll_back(r);
+	struct timeline *t = device_of(r->c)->timeline;
+	if (t) {
+		timeline_add(t, "prepare", "", begun, ready);
+		timeline_add(t, "run", "", ready, ran);
+		timeline_add(t, "realize", "", begun, clock_ns());
+	}
 	if (plans == r->c->stats.plans_built) // else a compiler was at work
-		r->c->stats.host_ns_build += now_ns() - ran + ready - begun;
+		r->c->stats.host_ns_build += clock_ns() - ran + ready - begun;
 	return s;
 }
 

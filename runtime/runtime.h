@@ -46,6 +46,7 @@ struct device {
 	struct buffer *scratch; // one slice a thread
 	struct arena requests;  // host memory of the realize under way
 	struct tgc_later *later; // waits for the next realize
+	struct timeline *timeline; // NULL: none
 };
 static inline struct device *device_of(const struct tgc_context *c) { return c->rt; }
 // TGC_OK, or the recorded reason why nothing can run: no device, or a fork since the context started.
@@ -178,10 +179,11 @@ struct plan_entry { // a plan ready to run
 	int32_t *flags;
 	int64_t scratch_bytes; // a thread
 	struct runtime *process;
+	struct trace *trace; // NULL: none
 	struct arena arena;
 };
-// Takes the plan over, also on failure. NULL: error recorded.
-struct plan_entry *plan_entry_new(struct tgc_context *c, struct plan *p);
+// Takes the plan over, also on failure; l is what it was made of. NULL: error recorded.
+struct plan_entry *plan_entry_new(struct tgc_context *c, struct plan *p, const struct linear *l);
 struct plan_entry *plan_entry_ref(struct plan_entry *e);
 void plan_entry_unref(struct plan_entry *e); // NULL allowed
 // One kernel step lowered. Kernels are not kept once they are compiled; who needs one again lowers anew.
@@ -199,6 +201,27 @@ struct lowered {
 // By pstep.kernel; *n of them. NULL: error recorded.
 struct lowered *lowered_new(struct tgc_context *c, const struct plan *p, const struct target *t, bool print, int *n);
 void lowered_free(struct lowered *x, int n);
+
+// ---- trace.c, trace_json.c: TGC_TRACE=DIR, a JSON file a plan ---------------------------------------------------------
+bool trace_wanted(void);
+// DIR/NAME-PID-N.json, N rising; makes DIR. false: it cannot be; a log line says why.
+bool trace_path(struct tgc_context *c, const char *name, char *path, size_t bytes);
+bool trace_write(void *json, const char *path); // whole or not at all; json: json_t, taken
+// jobs by kernel, printed before the passes. NULL: no folder or no memory; the program runs on.
+struct trace *trace_new(struct tgc_context *c, const struct plan_entry *e, const struct linear *l,
+                        const struct lowered *jobs);
+void trace_step(struct tgc_context *c, struct trace *t, int step, uint64_t begun_ns, uint64_t ended_ns); // one run
+void trace_close(struct trace *t); // writes the file; NULL allowed
+// trace_json.c: what does not change from run to run; json_t of the plan, whose "steps" are in order. NULL: no memory
+void *trace_describe(struct tgc_context *c, const struct plan_entry *e, const struct linear *l,
+                     const struct lowered *jobs);
+
+// ---- timeline.c: TGC_TRACE=DIR, when everything ran, for chrome://tracing and Perfetto ---------------------------------
+struct timeline *timeline_open(void); // NULL: not wanted, or no memory
+// Slices of one context nest: one begins and ends inside another, or beside it. what, detail: copied. t: NULL allowed.
+void timeline_add(struct timeline *t, const char *what, const char *detail, uint64_t begun_ns, uint64_t ended_ns);
+void timeline_close(struct tgc_context *c, struct timeline *t); // writes the file
+uint64_t clock_ns(void); // monotonic
 
 // ---- exec.c: runs a plan ------------------------------------------------------------------------------------------
 // leaf_data by leaf (scalars: pointers to values in their own type), out_data by output (assigned ones: unused).

@@ -24,7 +24,7 @@ for next in "" codegen/libtg_codegen.a runtime/libtg_runtime.a; do
 	list=""
 	for f in $floors; do list="$list $build/$f"; done
 	# shellcheck disable=SC2086
-	cc -shared -Wl,-z,defs -Wl,--whole-archive $list -Wl,--no-whole-archive $llvm -lxxhash $dw -lm -lpthread \
+	cc -shared -Wl,-z,defs -Wl,--whole-archive $list -Wl,--no-whole-archive $llvm -lxxhash -ljansson $dw -lm -lpthread \
 		-o "$build/floors-check.so" || fail "undefined symbols in: $floors"
 done
 rm -f "$build/floors-check.so"

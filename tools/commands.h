@@ -4,6 +4,7 @@
 
 int command_bench(int argc, char **argv);
 int command_cache(int argc, char **argv);
+int command_dump_kernels(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 
 #endif

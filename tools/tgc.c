@@ -25,6 +25,8 @@ static const struct command {
     {"cache", "the disk cache of compiled kernels: list, verify, clear", command_cache, true},
     {"doctor", "what this machine offers: devices, the cache, and why one is chosen or missing", command_doctor,
      false},
+    {"dump-kernels", "every generated kernel of a run, what it fuses, why it ends there, what it costs",
+     command_dump_kernels, true},
     {"version", "the version of tgc", version, false},
     {"help", "this text", help, false},
 };
