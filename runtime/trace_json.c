@@ -18,6 +18,7 @@
 struct names { // of the plan's nodes
 	struct tgc_context *c;
 	const struct linear *l;
+	json_t *codes; // what was emitted, by the kernel's text
 };
 
 // ---- what a group computes -----------------------------------------------------------------------------------------
@@ -164,29 +165,45 @@ static int count_spills(const char *text)
 	return n;
 }
 
-static void add_texts(json_t *step, const struct lowered *j)
+#ifdef TG_HAVE_LLVM
+static json_t *code_of(const struct lowered *j)
+{
+	void *object = NULL;
+	size_t bytes;
+	char *llvm = NULL, *text = NULL;
+	json_t *code = json_object();
+	char *error = emit_llvm_object(j->kernel, j->target, "kernel", &object, &bytes, &llvm, &text);
+	if (!error) {
+		json_object_set_new(code, "llvm", json_string(llvm ? llvm : ""));
+		json_object_set_new(code, "asm", json_string(text ? text : ""));
+		json_object_set_new(code, "spills", json_integer(count_spills(text)));
+	}
+	free(error);
+	free(object);
+	free(llvm);
+	free(text);
+	return code;
+}
+#else
+static json_t *code_of(const struct lowered *j)
+{
+	(void)j;
+	return json_object();
+}
+#endif
+
+// Equal kernels, as repeated layers have them, are emitted once.
+static void add_texts(json_t *step, const struct names *w, const struct lowered *j)
 {
 	struct text t = {0};
 	kernel_print(j->kernel, &t);
 	char *after = text_take(&t);
 	json_object_set_new(step, "ir_before", json_string(j->text ? j->text : ""));
 	json_object_set_new(step, "ir", json_string(after ? after : ""));
+	if (after && !json_object_get(w->codes, after))
+		json_object_set_new(w->codes, after, code_of(j));
+	json_object_update(step, json_object_get(w->codes, after ? after : ""));
 	free(after);
-#ifdef TG_HAVE_LLVM
-	void *object = NULL;
-	size_t bytes;
-	char *llvm = NULL, *text = NULL;
-	char *error = emit_llvm_object(j->kernel, j->target, "kernel", &object, &bytes, &llvm, &text);
-	if (!error) {
-		json_object_set_new(step, "llvm", json_string(llvm ? llvm : ""));
-		json_object_set_new(step, "asm", json_string(text ? text : ""));
-		json_object_set_new(step, "spills", json_integer(count_spills(text)));
-	}
-	free(error);
-	free(object);
-	free(llvm);
-	free(text);
-#endif
 }
 
 // "0.linear gradient: contract select" of the operations that do something, each once.
@@ -237,7 +254,7 @@ static json_t *kernel_step(const struct names *w, const struct plan_entry *e, in
 	add_operations(step, w, p, g);
 	add_title(step, o.scope, o.gradient, json_object_get(step, "operations"));
 	add_buffers(step, p, r, j->kernel, j->target, threads);
-	add_texts(step, j);
+	add_texts(step, w, j);
 	return step;
 }
 
@@ -267,7 +284,7 @@ void *trace_describe(struct tgc_context *c, const struct plan_entry *e, const st
 {
 	const struct plan *p = e->plan;
 	struct device *d = device_of(c);
-	struct names w = {c, l};
+	struct names w = {c, l, json_object()};
 	json_t *steps = json_array();
 	for (int i = 0; i < p->nsteps; i++) {
 		const struct pstep *s = &p->steps[i];
@@ -276,6 +293,7 @@ void *trace_describe(struct tgc_context *c, const struct plan_entry *e, const st
 		                                 : json_pack("{s:s,s:s,s:i,s:i,s:I}", "kind", "copy", "title", "copy", "from",
 		                                             s->src, "to", s->dst, "bytes", (json_int_t)e->steps[i].bytes));
 	}
+	json_decref(w.codes);
 	return json_pack("{s:i,s:s,s:i,s:f,s:f,s:I,s:I,s:I,s:o,s:o}", "version", 2, "target", d->target->name, "threads",
 	                 pool_threads(d->pool), "target_bandwidth", d->target->bandwidth, "target_gflops",
 	                 d->target->flops, "arena_bytes", (json_int_t)p->arena_bytes, "peak_bytes",

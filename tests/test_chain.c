@@ -83,9 +83,37 @@ static void deep(void **state)
 		on_device(devices[i]);
 }
 
+// Layers that are alike are scheduled one by one but compiled once: however many there are, as few kernels.
+static uint64_t compiled_for(int layers)
+{
+	tgc_context *c = check_context("cpu", 1);
+	tgc_tensor *x, *w;
+	tgc_stats s;
+
+	if (!c)
+		skip();
+	x = tgc_variable(tgc_ones(c, TGC_F32, TGC_SHAPE(16, 16)));
+	w = tgc_variable(tgc_ones(c, TGC_F32, TGC_SHAPE(16, 16)));
+	for (int i = 0; i < layers; i++)
+		x = tgc_add(x, tgc_softmax(tgc_relu(tgc_add(tgc_matmul(x, w), 0.5)), 1));
+	x = tgc_mean(x, TGC_ALL_AXES, false);
+	assert_int_equal(tgc_realize(x), TGC_OK);
+	s = tgc_get_stats(c);
+	assert_true(s.launches >= (uint64_t)layers); // each reads the one before
+	tgc_context_free(&c);
+	return s.kernels_compiled;
+}
+
+static void equal_layers_are_compiled_once(void **state)
+{
+	(void)state;
+	assert_true(compiled_for(8) > 0);
+	assert_int_equal(compiled_for(2000), 0); // 26,019 nodes and no other kernel
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(deep)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(deep), cmocka_unit_test(equal_layers_are_compiled_once)};
 
 	return cmocka_run_group_tests_name("chain", tests, NULL, NULL);
 }
