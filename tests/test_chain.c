@@ -101,14 +101,16 @@ static uint64_t compiled_for(int layers)
 	s = tgc_get_stats(c);
 	assert_true(s.launches >= (uint64_t)layers); // each reads the one before
 	tgc_context_free(&c);
-	return s.kernels_compiled;
+	return s.kernels_compiled + s.kernels_loaded; // from the disk, where there is a cache
 }
 
 static void equal_layers_are_compiled_once(void **state)
 {
 	(void)state;
-	assert_true(compiled_for(8) > 0);
-	assert_int_equal(compiled_for(2000), 0); // 26,019 nodes and no other kernel
+	uint64_t few = compiled_for(8);
+
+	assert_true(few > 0);
+	assert_int_equal(compiled_for(2000), few); // 26,019 nodes instead of 123
 }
 
 int main(void)
