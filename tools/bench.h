@@ -8,7 +8,7 @@
 #include <sys/types.h>
 #include <tgc/tgc.h>
 
-enum { BENCH_IN = 3, BENCH_OUT = 4, BENCH_PEERS = 4, BENCH_ROUNDS = 1000, BENCH_WORKLOADS = 64 };
+enum { BENCH_IN = 3, BENCH_OUT = 4, BENCH_PEERS = 8, BENCH_STEPS = 5, BENCH_ROUNDS = 1000, BENCH_WORKLOADS = 64 };
 
 // ---- bench_workloads.c -------------------------------------------------------------------------------------
 struct bench_in {
@@ -30,6 +30,7 @@ struct bench_workload {
 extern const struct bench_workload bench_workloads[];
 extern const int bench_workloads_count;
 
+// ---- bench_run.c ---------------------------------------------------------------------------------------------
 // A workload in a context.
 struct bench_run {
 	const struct bench_workload *w;
@@ -39,6 +40,7 @@ struct bench_run {
 	tgc_optim *optim;
 	int at;    // next parameter
 	bool wide; // record in f64: the reference
+	bool dry;  // record only to make the parameters
 };
 // The i-th input or a parameter, in f64 if the run is wide.
 tgc_tensor *bench_input(struct bench_run *r, int i);
@@ -74,7 +76,9 @@ pid_t bench_spawn(char *const *argv, FILE **to, FILE **from);
 struct bench_peer_result {
 	char kind[32];
 	double ms, ratio; // medians; ratio: of the pairs peer / ours, so more than 1 says that ours is faster
-	double error;     // of its results against ours, as bench_check; -1: not compared
+	double error; // of its results against ours, as bench_check (of networks: the losses of the first steps); -1: not
+	              // compared
+	double first_ms; // of its first step, loading its framework not counted
 };
 struct bench_result {
 	const struct bench_workload *w;
@@ -93,7 +97,8 @@ bool bench_measure(const struct bench_workload *w, int threads, int rounds, stru
 // Other frameworks, in a process of their own. NULL: said why.
 struct bench_peer *bench_peer_start(const char *python, int threads);
 bool bench_peer_stop(struct bench_peer *p); // false: it had ended before
-// Hands the inputs over, fills in kinds and errors; returns how many kinds know the workload.
+// Hands the inputs over and, of a network, takes the first BENCH_STEPS steps on both sides; fills in kinds, errors and
+// first_ms; returns how many kinds know the workload. r: just opened.
 int bench_peer_open(struct bench_peer *p, struct bench_run *r, struct bench_peer_result *out);
 // Milliseconds of a turn of the i-th kind; 0: the process is gone.
 double bench_peer_turn(struct bench_peer *p, int i);

@@ -1,8 +1,10 @@
-// Another framework as a co-process, so that its turns alternate with ours: bench_peers.py run by the
-// interpreter that the user names. In:  a workload's inputs and results, handed over as files. Out:
-// milliseconds of a turn. The talk, a line each way: "open NAME DIR INPUTS OUTPUTS" gives a line of KIND ERROR
-// pairs (ERROR: how far its results are from ours, -1: not compared), empty if it has none; "turn KIND" gives
-// milliseconds. It ends with its input. Not here: what it computes and how it times (bench_peers.py).
+// Other frameworks as a co-process, so that their turns alternate with ours: bench_peers.py run by the
+// interpreter that the user names. In:  a workload's inputs, first parameters and results, handed over as .npy
+// files. Out: milliseconds of a turn. The talk, a line each way: "open NAME DIR INPUTS PARAMS RESULTS STEPS"
+// gives a line of KIND ERROR FIRST (ERROR: how far its results are from ours, -1: not compared; FIRST:
+// milliseconds of its first step), empty if it has none; "turn KIND" gives milliseconds. STEPS: the results are
+// the losses of so many training steps, or what these steps made of the parameters. It ends with its input. Not
+// here: what it computes and how it times (bench_peers*.py).
 #include "bench.h"
 
 #include <signal.h>
@@ -12,9 +14,27 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char script[] =
+static const char talk[] =
 #include "bench_peers_py.h"
     ;
+static const char names[] =
+#include "bench_peers_names_py.h"
+    ;
+static const char in_torch[] =
+#include "bench_peers_torch_py.h"
+    ;
+static const char in_jax[] =
+#include "bench_peers_jax_py.h"
+    ;
+static const struct {
+	const char *name, *text;
+} scripts[] = {
+    {"bench_peers.py", talk},
+    {"bench_peers_names.py", names},
+    {"bench_peers_torch.py", in_torch},
+    {"bench_peers_jax.py", in_jax},
+};
+enum { SCRIPTS = sizeof scripts / sizeof *scripts, NPY_HEAD = 192 };
 
 struct bench_peer {
 	char folder[32], kinds[BENCH_PEERS][32];
@@ -23,14 +43,25 @@ struct bench_peer {
 	bool lost;
 };
 
-static bool write_file(const char *path, const void *data, size_t bytes)
+static bool write_file(const char *path, const void *head, size_t head_bytes, const void *data, size_t bytes)
 {
 	FILE *f = fopen(path, "wb");
-	bool good = f && fwrite(data, 1, bytes, f) == bytes;
+	bool good = f && fwrite(head, 1, head_bytes, f) == head_bytes && fwrite(data, 1, bytes, f) == bytes;
 	if (f && fclose(f) != 0)
 		good = false;
 	if (!good)
 		fprintf(stderr, "tgc bench: cannot write %s\n", path);
+	return good;
+}
+
+static bool write_scripts(const struct bench_peer *p)
+{
+	char path[64];
+	bool good = true;
+	for (int i = 0; i < SCRIPTS; i++) {
+		snprintf(path, sizeof path, "%s/%s", p->folder, scripts[i].name);
+		good = good && write_file(path, "", 0, scripts[i].text, strlen(scripts[i].text));
+	}
 	return good;
 }
 
@@ -47,10 +78,11 @@ struct bench_peer *bench_peer_start(const char *python, int threads)
 		return NULL;
 	}
 	signal(SIGPIPE, SIG_IGN); // a peer that died is an answer that does not come
-	snprintf(path, sizeof path, "%s/peers.py", p->folder);
+	snprintf(path, sizeof path, "%s/%s", p->folder, scripts[0].name);
 	snprintf(count, sizeof count, "%d", threads);
-	char *argv[] = {(char *)python, path, count, NULL};
-	p->pid = write_file(path, script, sizeof script - 1) ? bench_spawn(argv, &p->to, &p->from) : -1;
+	// -B: no compiled copies beside the scripts
+	char *argv[] = {(char *)python, "-B", path, count, NULL};
+	p->pid = write_scripts(p) ? bench_spawn(argv, &p->to, &p->from) : -1;
 	if (p->pid > 0 && p->to && p->from)
 		return p;
 	fprintf(stderr, "tgc bench: cannot run %s\n", python);
@@ -70,8 +102,10 @@ bool bench_peer_stop(struct bench_peer *p)
 		fclose(p->from);
 	if (p->pid > 0)
 		waitpid(p->pid, NULL, 0);
-	snprintf(path, sizeof path, "%s/peers.py", p->folder);
-	unlink(path);
+	for (int i = 0; i < SCRIPTS; i++) {
+		snprintf(path, sizeof path, "%s/%s", p->folder, scripts[i].name);
+		unlink(path);
+	}
 	if (rmdir(p->folder) != 0)
 		fprintf(stderr, "tgc bench: cannot remove %s\n", p->folder);
 	free(p);
@@ -93,39 +127,86 @@ static bool ask(struct bench_peer *p, const char *question, char *answer, size_t
 
 static void name_file(const struct bench_peer *p, const char *what, int i, char *path, size_t bytes)
 {
-	snprintf(path, bytes, "%s/%s%d", p->folder, what, i);
+	snprintf(path, bytes, "%s/%s%d.npy", p->folder, what, i);
 }
 
-static bool hand_over(struct bench_peer *p, tgc_tensor *t, const char *what, int i)
+// The head of an .npy file, version 1: padded to NPY_HEAD bytes, the last one a line feed.
+static void npy_head(tgc_type t, tgc_shape s, char *head)
 {
-	char path[64];
+	char text[NPY_HEAD];
+	int n = snprintf(text, sizeof text, "{'descr': '<%c%zu', 'fortran_order': False, 'shape': (",
+	                 t <= TGC_BF16 ? 'f' : 'i', tgc_type_bytes(t));
+	for (int i = 0; i < s.rank; i++)
+		n += snprintf(text + n, sizeof text - (size_t)n, "%lld,", (long long)s.dims[i]);
+	n += snprintf(text + n, sizeof text - (size_t)n, ")}");
+	memset(head, ' ', NPY_HEAD);
+	memcpy(head, "\x93NUMPY\x01\x00", 8);
+	head[8] = (char)(NPY_HEAD - 10);
+	head[9] = 0;
+	memcpy(head + 10, text, (size_t)n);
+	head[NPY_HEAD - 1] = '\n';
+}
+
+static bool hand_over(struct bench_peer *p, const char *what, int i, tgc_type t, tgc_shape s, const void *data,
+                      size_t bytes)
+{
+	char path[64], head[NPY_HEAD];
+	name_file(p, what, i, path, sizeof path);
+	npy_head(t, s, head);
+	return write_file(path, head, NPY_HEAD, data, bytes);
+}
+
+static bool hand_tensor(struct bench_peer *p, const char *what, int i, tgc_tensor *t)
+{
 	size_t bytes = (size_t)tgc_tensor_elems(t) * tgc_type_bytes(tgc_tensor_type(t));
 	void *data = malloc(bytes);
-	name_file(p, what, i, path, sizeof path);
-	bool good = data && tgc_read(t, data, bytes) == TGC_OK && write_file(path, data, bytes);
+	bool good = data && tgc_read(t, data, bytes) == TGC_OK &&
+	            hand_over(p, what, i, tgc_tensor_type(t), tgc_tensor_shape(t), data, bytes);
 	free(data);
 	return good;
 }
 
-// Inputs and parameters, as record met them; and the outputs, unless a step changes the parameters.
-static bool hand_over_all(struct bench_peer *p, struct bench_run *r, int *ins, int *outs)
+struct handed {
+	int ins, params, outs, steps;
+};
+
+// Takes the first training steps and hands over their losses, in one file.
+static bool hand_losses(struct bench_peer *p, struct bench_run *r, struct handed *h)
+{
+	float loss[BENCH_STEPS];
+	bool good = true;
+	for (int i = 0; good && i < BENCH_STEPS; i++) {
+		tgc_tensor *out[BENCH_OUT];
+		int n;
+		tgc_scope_begin(r->c);
+		good = bench_step(r, out, &n) == TGC_OK;
+		loss[i] = good ? (float)tgc_item(out[0]) : 0;
+		tgc_scope_end(r->c);
+	}
+	h->steps = BENCH_STEPS;
+	return good && hand_over(p, "out", h->outs++, TGC_F32, TGC_SHAPE(BENCH_STEPS), loss, sizeof loss);
+}
+
+static bool hand_outputs(struct bench_peer *p, struct bench_run *r, struct handed *h)
 {
 	tgc_tensor *out[BENCH_OUT];
-	bool good = true;
-	*ins = *outs = 0;
-	for (int i = 0; i < r->w->inputs; i++)
-		good = good && hand_over(p, r->in[i], "in", (*ins)++);
-	bool fixed = !r->w->optim && r->w->record != NULL;
-	tgc_scope_begin(r->c);
 	int n = 0;
-	if (fixed && bench_step(r, out, &n) != TGC_OK)
-		good = false;
-	for (int i = 0; n && r->params && i < tgc_params_count(r->params); i++)
-		good = good && hand_over(p, tgc_param(r->params, i), "in", (*ins)++);
+	tgc_scope_begin(r->c);
+	bool good = bench_step(r, out, &n) == TGC_OK;
 	for (int i = 0; i < n; i++)
-		good = good && hand_over(p, out[i], "out", (*outs)++);
+		good = good && hand_tensor(p, "out", h->outs++, out[i]);
 	tgc_scope_end(r->c);
 	return good;
+}
+
+static bool hand_all(struct bench_peer *p, struct bench_run *r, struct handed *h)
+{
+	bool good = true;
+	for (int i = 0; i < r->w->inputs; i++)
+		good = good && hand_tensor(p, "in", h->ins++, r->in[i]);
+	for (int i = 0; r->params && i < tgc_params_count(r->params); i++)
+		good = good && hand_tensor(p, "param", h->params++, tgc_param(r->params, i));
+	return good && (r->w->optim ? hand_losses(p, r, h) : hand_outputs(p, r, h));
 }
 
 static void forget(struct bench_peer *p, const char *what, int count)
@@ -139,14 +220,18 @@ static void forget(struct bench_peer *p, const char *what, int count)
 
 int bench_peer_open(struct bench_peer *p, struct bench_run *r, struct bench_peer_result *out)
 {
+	struct handed h = {0};
 	char line[512], *rest = line;
-	int ins, outs, n = 0, used;
-	bool good = hand_over_all(p, r, &ins, &outs);
-	snprintf(line, sizeof line, "open %s %s %d %d\n", r->w->name, p->folder, ins, outs);
+	int n = 0, used;
+	bool good = hand_all(p, r, &h);
+	snprintf(line, sizeof line, "open %s %s %d %d %d %d\n", r->w->name, p->folder, h.ins, h.params, h.outs,
+	         h.steps);
 	good = good && ask(p, line, line, sizeof line);
-	forget(p, "in", ins);
-	forget(p, "out", outs);
-	while (good && n < BENCH_PEERS && sscanf(rest, "%31s %lf%n", out[n].kind, &out[n].error, &used) == 2) {
+	forget(p, "in", h.ins);
+	forget(p, "param", h.params);
+	forget(p, "out", h.outs);
+	while (good && n < BENCH_PEERS &&
+	       sscanf(rest, "%31s %lf %lf%n", out[n].kind, &out[n].error, &out[n].first_ms, &used) == 3) {
 		strcpy(p->kinds[n], out[n].kind);
 		rest += used;
 		n++;

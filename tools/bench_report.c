@@ -76,6 +76,7 @@ void bench_print_row(const struct bench_result *r, const struct bench_old *old)
 	for (int i = 0; i < r->peers_count; i++) {
 		const struct bench_peer_result *p = &r->peers[i];
 		printf("  %-22s %10.3f %8.2fx of ours", p->kind, p->ms, p->ratio);
+		printf("  first %.0f ms", p->first_ms);
 		if (p->error >= 0)
 			printf("  differs by %.1e", p->error);
 		printf("\n");
@@ -83,28 +84,34 @@ void bench_print_row(const struct bench_result *r, const struct bench_old *old)
 	fflush(stdout);
 }
 
+// An error that was measured.
+static json_t *number_or_null(double error)
+{
+	return error < 0 || !isfinite(error) ? json_null() : json_real(error);
+}
+
 // name; threads, rounds; ms (median of a step); rate, ceiling, unit ("GFLOP/s" or "GB/s"); percent (median of
 // pairs); flops or bytes (of a step); first_ms, first_warm_ms (process start to first result, empty and full
 // cache); compiled (kernels, empty cache); launches (of a step); error (relative difference from f64, null: not
-// compared); peers: [{kind, ms, ratio (median of pairs, theirs / ours), error}].
+// compared); peers: [{kind, ms, ratio (median of pairs, theirs / ours), first_ms (of its first step, without loading the
+// framework), error (against ours; of networks the losses of the first steps)}].
 void bench_print_json(const struct bench_result *r, int threads, int rounds)
 {
 	const struct bench_workload *w = r->w;
 	json_t *peers = json_array();
 	for (int i = 0; i < r->peers_count; i++) {
 		const struct bench_peer_result *p = &r->peers[i];
-		json_array_append_new(peers, json_pack("{s:s, s:f, s:f, s:o}", "kind", p->kind, "ms", p->ms,
-		                                       "ratio", p->ratio, "error",
-		                                       p->error < 0 ? json_null() : json_real(p->error)));
+		json_array_append_new(peers, json_pack("{s:s, s:f, s:f, s:f, s:o}", "kind", p->kind, "ms", p->ms,
+		                                       "ratio", p->ratio, "first_ms", p->first_ms, "error",
+		                                       number_or_null(p->error)));
 	}
-	json_t *error = r->error < 0 || !isfinite(r->error) ? json_null() : json_real(r->error);
 	json_t *line = json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:o, s:o}",
 	                         "name", w->name, "threads", threads, "rounds", rounds, "ms", r->ms, "rate",
 	                         r->rate, "ceiling", r->ceiling, "unit", w->flops > 0 ? "GFLOP/s" : "GB/s",
 	                         "percent", r->percent, w->flops > 0 ? "flops" : "bytes",
 	                         w->flops > 0 ? w->flops : w->bytes, "first_ms", r->cold.first_ms,
 	                         "first_warm_ms", r->warm.first_ms, "compiled", (json_int_t)r->cold.compiled,
-	                         "launches", (json_int_t)r->launches, "error", error, "peers", peers);
+	                         "launches", (json_int_t)r->launches, "error", number_or_null(r->error), "peers", peers);
 	json_dumpf(line, stdout, JSON_REAL_PRECISION(6));
 	printf("\n");
 	fflush(stdout);

@@ -105,14 +105,14 @@ bool bench_measure(const struct bench_workload *w, int threads, int count, struc
 	if (!good)
 		fprintf(stderr, "tgc bench: no memory for the copy that %s is compared with\n", w->name);
 	if (bench_open(&r, w, threads) && good) {
+		if (peer)
+			out->peers_count = bench_peer_open(peer, &r, out->peers);
 		out->error = bench_check(&r);
 		for (int i = 0; i < WARM; i++)
 			step(&r);
 		uint64_t before = tgc_get_stats(r.c).launches;
 		step(&r);
 		out->launches = tgc_get_stats(r.c).launches - before;
-		if (peer && tgc_error_status(r.c) == TGC_OK)
-			out->peers_count = bench_peer_open(peer, &r, out->peers);
 		if (tgc_error_status(r.c) == TGC_OK)
 			rounds(&r, threads, count, &b, peer, out);
 	}

@@ -1,29 +1,7 @@
 // The benchmark's workloads: what is computed, on which shapes, and how much work that is.
-// In:  a context. Out: recorded steps. Not here: whole networks (bench_models.c), clocks (bench_time.c).
+// In:  a context. Out: recorded steps. Not here: whole networks (bench_models.c), data and running
+// (bench_run.c), clocks (bench_time.c).
 #include "bench.h"
-
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
-
-tgc_tensor *bench_input(struct bench_run *r, int i)
-{
-	return r->wide && !r->w->in[i].below ? tgc_cast(r->in[i], TGC_F64) : r->in[i];
-}
-
-tgc_tensor *bench_param(struct bench_run *r, tgc_shape s, double std, double mean)
-{
-	char name[16];
-	int at = r->at++;
-	tgc_tensor *p = tgc_param(r->params, at);
-	if (!p) {
-		snprintf(name, sizeof name, "p%d", at);
-		p = tgc_module_param(r->params, name,
-		                     std > 0 ? tgc_randn(r->c, TGC_F32, s, .std = std, .mean = mean)
-		                             : tgc_full(r->c, TGC_F32, s, mean));
-	}
-	return r->wide ? tgc_cast(p, TGC_F64) : p;
-}
 
 static int matmul(struct bench_run *r, tgc_tensor **out)
 {
@@ -78,6 +56,8 @@ static void adam_update(struct bench_run *r, tgc_shape s)
 	tgc_tensor *m2 = tgc_add(tgc_mul(m, 0.9), tgc_mul(g, 0.1));
 	tgc_tensor *v2 = tgc_add(tgc_mul(v, 0.999), tgc_mul(tgc_mul(g, g), 0.001));
 	tgc_tensor *step = tgc_div(m2, tgc_add(tgc_sqrt(v2), 1e-8));
+	if (r->dry)
+		return;
 	tgc_assign(p, tgc_sub(p, tgc_mul(step, 1e-3)));
 	tgc_assign(m, m2);
 	tgc_assign(v, v2);
@@ -227,93 +207,3 @@ const struct bench_workload bench_workloads[] = {
 };
 const int bench_workloads_count = sizeof bench_workloads / sizeof *bench_workloads;
 _Static_assert(sizeof bench_workloads / sizeof *bench_workloads <= BENCH_WORKLOADS, "more workloads than bench.c marks");
-
-static tgc_tensor *make_input(tgc_context *c, const struct bench_in *in)
-{
-	if (!in->below)
-		return tgc_variable(tgc_randn(c, TGC_F32, in->shape));
-	tgc_tensor *u = tgc_rand(c, TGC_F32, in->shape);
-	tgc_tensor *i = tgc_cast(tgc_mul(u, (double)in->below), TGC_I32);
-	return tgc_variable(tgc_minimum(i, in->below - 1));
-}
-
-static tgc_tensor *same(tgc_module *m, tgc_tensor *x, void *user)
-{
-	(void)m, (void)user;
-	return x;
-}
-
-bool bench_open(struct bench_run *r, const struct bench_workload *w, int threads)
-{
-	tgc_context_options o = {.struct_size = sizeof o, .threads = threads};
-	*r = (struct bench_run){.w = w, .c = tgc_context_new(&o)};
-	for (int i = 0; i < w->inputs; i++)
-		r->in[i] = make_input(r->c, &w->in[i]);
-	if (w->params)
-		r->params = tgc_module_new(r->c, w->name, same, NULL);
-	return tgc_error_status(r->c) == TGC_OK;
-}
-
-void bench_close(struct bench_run *r)
-{
-	tgc_optim_free(&r->optim);
-	tgc_module_free(&r->params);
-	tgc_context_free(&r->c);
-}
-
-tgc_status bench_step(struct bench_run *r, tgc_tensor **out, int *count)
-{
-	r->at = 0;
-	*count = r->w->record(r, out);
-	if (!r->w->optim)
-		return *count ? tgc_realize_n(*count, out) : tgc_flush(r->c);
-	if (!r->optim)
-		r->optim = r->w->optim(r->params);
-	return tgc_step(r->optim, out[0]);
-}
-
-// Host copy as doubles. Owner: the caller, free().
-static double *fetch(tgc_tensor *t)
-{
-	size_t bytes = (size_t)tgc_tensor_elems(t) * sizeof(double);
-	double *v = malloc(bytes);
-	if (v && tgc_read(tgc_cast(t, TGC_F64), v, bytes) == TGC_OK)
-		return v;
-	free(v);
-	return NULL;
-}
-
-static double difference(tgc_tensor *got, tgc_tensor *want)
-{
-	double *a = fetch(got), *b = fetch(want), most = 0, scale = 0;
-	int64_t n = a && b ? tgc_tensor_elems(got) : 0;
-	for (int64_t i = 0; i < n; i++) {
-		double d = fabs(a[i] - b[i]);
-		most = d <= most ? most : isfinite(d) ? d : INFINITY;
-		scale = fmax(scale, fabs(b[i]));
-	}
-	free(a);
-	free(b);
-	return n ? most / fmax(scale, 1e-30) : INFINITY;
-}
-
-double bench_check(struct bench_run *r)
-{
-	tgc_tensor *got[BENCH_OUT], *want[BENCH_OUT];
-	double worst = -1;
-	tgc_scope_begin(r->c);
-	r->at = 0;
-	int n = r->w->record(r, got);
-	r->wide = true, r->at = 0;
-	if (n)
-		r->w->record(r, want);
-	r->wide = false;
-	if (n && (tgc_realize_n(n, got) || tgc_realize_n(n, want)))
-		worst = INFINITY;
-	for (int i = 0; i < n && worst < INFINITY; i++)
-		worst = fmax(worst, difference(got[i], want[i]));
-	if (!n && tgc_flush(r->c))
-		worst = INFINITY;
-	tgc_scope_end(r->c);
-	return worst;
-}

@@ -1,0 +1,209 @@
+"""The benchmark's workloads in PyTorch: eager, eager on channels-last tensors where there are images, and compiled (on
+those too). Of a network, forward pass and loss are compiled together; the optimizers are torch's fused ones."""
+import os
+
+os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # a first step is one that nothing was compiled for
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from bench_peers_names import conv_numbers
+
+
+def start(threads):
+    torch.set_num_threads(threads)
+
+
+def reset():
+    torch._dynamo.reset()
+
+
+def plain_function(name):
+    """A function of the inputs, or None."""
+    if name == "matmul_bias_relu":
+        return lambda a, b, c: F.relu(torch.addmm(c, a, b))
+    if name.startswith("matmul_"):
+        return lambda a, b: a @ b
+    if name.startswith("softmax_"):
+        return lambda x: torch.softmax(x, -1)
+    if name.startswith("conv"):
+        k, c, s, st, g = conv_numbers(name)
+        if name.endswith("_dx"):
+            return lambda x, w, d: torch.nn.grad.conv2d_input(x.shape, w, d, st, k // 2, 1, g)
+        if name.endswith("_dw"):
+            return lambda x, w, d: torch.nn.grad.conv2d_weight(x, w.shape, d, st, k // 2, 1, g)
+        return lambda x, w: F.conv2d(x, w, None, st, k // 2, 1, g)
+    return {
+        "layernorm_fwd": lambda x, g, b: F.layer_norm(x, (768,), g, b),
+        "gelu_chain": lambda x, b, s: F.gelu(x + b, approximate="tanh") + s,
+        "sum_axis0": lambda x: x.sum(0), "sum_axis1": lambda x: x.sum(1), "sum_all": lambda x: x.sum(),
+        "argmax_axis1": lambda x: x.argmax(1),
+        "transpose": lambda x: x.t().contiguous(),
+        "gather_32k": lambda x, i: x.index_select(0, i),
+    }.get(name)
+
+
+def backward(name):
+    """(forward, which inputs want a gradient, which is the gradient handed down or None)."""
+    return {
+        "layernorm_fb": (lambda x, d, g, b: F.layer_norm(x, (768,), g, b), (0, 2, 3), 1),
+        "attention": (lambda d, q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), (1, 2, 3), 0),
+        "head": (lambda h, y, w: F.cross_entropy(h @ w.t(), y), (0, 2), None),
+    }.get(name)
+
+
+def network(name):
+    if name == "mlp":
+        return nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
+    if name == "cnn":
+        return nn.Sequential(
+            nn.Conv2d(1, 32, 5, bias=False), nn.ReLU(), nn.Conv2d(32, 32, 5, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
+            nn.MaxPool2d(2), nn.Conv2d(32, 64, 3, bias=False), nn.ReLU(), nn.Conv2d(64, 64, 3, bias=False),
+            nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(576, 10))
+    if name == "resnet20":
+        return ResNet()
+    if name == "gpt_small":
+        return Gpt()
+    return None
+
+
+class Block(nn.Module):
+    def __init__(self, i, o, stride):
+        super().__init__()
+        conv = lambda i, o, k, s: nn.Sequential(nn.Conv2d(i, o, k, s, k // 2, bias=False), nn.BatchNorm2d(o))
+        self.a, self.b = conv(i, o, 3, stride), conv(o, o, 3, 1)
+        self.short = conv(i, o, 1, stride) if stride != 1 else nn.Identity()
+
+    def forward(self, x):
+        return F.relu(self.b(F.relu(self.a(x))) + self.short(x))
+
+
+class ResNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        widths = [16] * 4 + [32] * 3 + [64] * 3
+        pairs = list(zip(widths, widths[1:]))
+        self.blocks = nn.Sequential(*[Block(i, o, 1 if i == o else 2) for i, o in pairs])
+        self.out = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.out(self.blocks(self.stem(x)).mean((2, 3)))
+
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.n1, self.qkv, self.proj = nn.LayerNorm(128), nn.Linear(128, 384), nn.Linear(128, 128)
+        self.n2, self.up, self.down = nn.LayerNorm(128), nn.Linear(128, 512), nn.Linear(512, 128)
+
+    def forward(self, x):
+        q, k, v = (t.view(12, 64, 4, 32).transpose(1, 2) for t in self.qkv(self.n1(x)).split(128, 2))
+        a = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(12, 64, 128)
+        x = x + self.proj(a)
+        return x + self.down(F.gelu(self.up(self.n2(x))))
+
+
+class Gpt(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(65, 128), nn.Embedding(64, 128)
+        self.layers = nn.Sequential(*[Layer() for _ in range(4)])
+        self.norm, self.out = nn.LayerNorm(128), nn.Linear(128, 65)
+
+    def forward(self, i):
+        x = self.tokens(i.view(12, 64)) + self.places(torch.arange(64))
+        return self.out(self.norm(self.layers(x))).view(768, 65)
+
+
+def tensor(a, layout):
+    t = torch.from_numpy(a.copy())
+    if t.dtype == torch.int32:
+        return t.long()
+    return t.contiguous(memory_format=layout) if t.dim() == 4 else t
+
+
+def fill(net, params):
+    """Ours come in the same order; a linear layer's weight is [in, out]."""
+    turned = {id(m.weight) for m in net.modules() if isinstance(m, nn.Linear)}
+    with torch.no_grad():
+        for p, a in zip(net.parameters(), params, strict=True):
+            a = torch.from_numpy(a)
+            p.copy_(a.t() if id(p) in turned else a.view(p.shape))
+
+
+def optimizer(name, params):
+    if name == "resnet20":
+        return torch.optim.SGD(params, lr=0.1, momentum=0.9, weight_decay=1e-4, fused=True)
+    return torch.optim.AdamW(params, lr=1e-3, weight_decay=0, fused=True)
+
+
+def train_step(name, net, args, params, wrap, layout):
+    net = net.to(memory_format=layout)
+    fill(net, params)
+    opt, forward = optimizer(name, net.parameters()), wrap(lambda x, y: F.cross_entropy(net(x), y))
+
+    def step():
+        opt.zero_grad(set_to_none=True)
+        loss = forward(*args)
+        loss.backward()
+        opt.step()
+        return [loss.item()]
+    return step
+
+
+def backward_step(name, args, wrap):
+    f, wrt, given = backward(name)
+    for i in wrt:
+        args[i].requires_grad_()
+    forward = wrap(f)
+
+    def step():
+        y = forward(*args)
+        grads = torch.autograd.grad(y, [args[i] for i in wrt], None if given is None else args[given])
+        return [y, *grads]
+    return step
+
+
+def adam_step(given, wrap):
+    params = [nn.Parameter(tensor(p, torch.contiguous_format)) for p in given[::2]]
+    for p, g in zip(params, given[1::2]):
+        p.grad = tensor(g, torch.contiguous_format)
+    update = wrap(optimizer("adam", params).step)
+
+    def step():
+        update()
+        return params
+    return step
+
+
+def make(name, inputs, params, wrap, layout=torch.contiguous_format):
+    if name == "adam":
+        return adam_step(params, wrap)
+    net = network(name)
+    if net:
+        return train_step(name, net, [tensor(a, layout) for a in inputs], params, wrap, layout)
+    args = [tensor(a, layout) for a in inputs + params]
+    if backward(name):
+        return backward_step(name, args, wrap)
+    f = plain_function(name)
+    if not f:
+        return None
+    forward = wrap(f)
+
+    def step():
+        with torch.no_grad():
+            return [forward(*args)]
+    return step
+
+
+def kinds(name, inputs, params):
+    plain, compiled = lambda f: f, lambda f: torch.compile(f, dynamic=False)
+    images = name.startswith("conv") or name in ("cnn", "resnet20")
+    layout = torch.channels_last if images else torch.contiguous_format
+    out = {"torch": lambda: make(name, inputs, params, plain)}
+    if images:
+        out["torch.channels_last"] = lambda: make(name, inputs, params, plain, layout)
+    out["torch.compile"] = lambda: make(name, inputs, params, compiled, layout)
+    return out
