@@ -6,7 +6,7 @@
 //     steps   [{kind "kernel", title, name, site, gradient, kernel, group, why, blocks, threads, from_disk, compile_ms,
 //               operations [{node, op, type, shape, name, site, gradient, literal}], bytes_unfused, launches_unfused,
 //               arguments [{buffer, parameter, segmented, read, written}], scalars [type], bytes_read, bytes_written,
-//               flops, bound_us, bound_by, scratch_bytes, spills, ir_before, ir, llvm, asm}
+//               flops, bound_us, model_us, bound_by, scratch_bytes, spills, ir_before, ir, llvm, asm}
 //              or {kind "copy", title, from, to, bytes}]
 // trace.c adds launches and median_us to each step. Bounds are those of the target record, all threads.
 #include "runtime.h"
@@ -150,6 +150,7 @@ static void add_buffers(json_t *step, const struct plan *p, const struct step_ru
 	json_object_set_new(step, "bytes_written", json_real(written));
 	json_object_set_new(step, "flops", json_real(k->flops));
 	json_object_set_new(step, "bound_us", json_real(1e-3 * (bytes_ns > math_ns ? bytes_ns : math_ns)));
+	json_object_set_new(step, "model_us", json_real(1e-3 * (fmax(bytes_ns, math_ns) + t->launch_ns)));
 	json_object_set_new(step, "bound_by", json_string(bytes_ns > math_ns ? "bytes" : "flops"));
 	json_object_set_new(step, "scratch_bytes", json_integer((json_int_t)k->scratch_bytes));
 }

@@ -33,6 +33,9 @@ grep -q 'matmul_64x10x784 .* [0-9.]*x ' "$folder/table" || fail "--compare compa
 grep -q 'the peers ended' "$folder/progress" || fail "peers that end at once are not told of"
 grep -q '"peers": \[\]' "$folder/alone" || fail "peers that end at once take our time with them"
 
+"$tgc" bench --only softmax_4096x1024 --model --json >"$folder/model" 2>/dev/null || fail "--model"
+grep -q '"name": *"softmax_4096x1024".*"predicted_us".*"measured_us"' "$folder/model" || fail "--model predicts nothing"
+
 echo 'no json' >"$folder/bad"
 if "$tgc" bench --only sum_all --compare "$folder/bad" 2>/dev/null; then fail "a file that is no JSON is taken"; fi
 for wrong in "--only nothing" "--rounds 0" "--threads x" "--fast" "--only"; do

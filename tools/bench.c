@@ -21,6 +21,7 @@ static const char USAGE[] =
     "  --peers PYTHON      the same in PyTorch (eager, compiled) and JAX, if this interpreter has them, taking "
     "turns with\n"
     "                      ours; the ratio is theirs over ours\n"
+    "  --model             each kernel's time as the scheduler predicts it beside its median, the furthest off first\n"
     "  --list              names of the workloads\n"
     "  --first [START_MS]  with one workload: run its first step in this process and tell how long it took, "
     "counted\n"
@@ -34,7 +35,7 @@ struct options {
 	const char *only, *compare, *peers;
 	int threads, rounds;
 	double begun_ms;
-	bool json, list, help, first;
+	bool json, list, help, first, model;
 };
 
 static bool number(const char *text, int most, int *out)
@@ -73,7 +74,8 @@ static bool parse(int argc, char **argv, struct options *o)
 			o->json |= !strcmp(a, "--json");
 			o->list |= !strcmp(a, "--list");
 			o->help |= !strcmp(a, "--help");
-			if (strcmp(a, "--json") && strcmp(a, "--list") && strcmp(a, "--help")) {
+			o->model |= !strcmp(a, "--model");
+			if (strcmp(a, "--json") && strcmp(a, "--list") && strcmp(a, "--help") && strcmp(a, "--model")) {
 				fprintf(stderr, "tgc bench: there is no option \"%s\"\n", a);
 				return false;
 			}
@@ -213,6 +215,8 @@ int command_bench(int argc, char **argv)
 		one++;
 	if (o.first)
 		return bench_first_main(&bench_workloads[one], o.threads, o.begun_ms);
+	if (o.model)
+		return bench_model(wanted, o.threads, o.json);
 	struct bench_old *old = o.compare ? bench_old_load(o.compare) : NULL;
 	int status = o.compare && !old ? 1 : with_cache(&o, wanted, count, old);
 	bench_old_free(old);

@@ -72,6 +72,10 @@ bool bench_first_run(const char *name, int threads, struct bench_first *out);
 // A process with pipes; argv ends with NULL. -1: it could not be started.
 pid_t bench_spawn(char *const *argv, FILE **to, FILE **from);
 
+// ---- bench_model.c -------------------------------------------------------------------------------------------
+// The scheduler's prediction beside the median of each kernel of the wanted workloads; the exit status.
+int bench_model(const bool *wanted, int threads, bool json);
+
 // ---- bench_time.c --------------------------------------------------------------------------------------------
 struct bench_peer_result {
 	char kind[32];

@@ -50,8 +50,8 @@ static void schema(void)
 	       "         fusion ended here), blocks (a phase), threads, from_disk, compile_ms, operations: [operation],\n"
 	       "         bytes_unfused and launches_unfused (each operation a kernel of its own), arguments: [{buffer,\n"
 	       "         parameter, segmented, read, written}], scalars (types of late ones), bytes_read, bytes_written,\n"
-	       "         flops (of products), bound_us, bound_by (bytes, flops; rates of the target record), ceiling_us (the\n"
-	       "         same with measured rates), scratch_bytes (a thread), spills, launches, median_us; with --emit\n"
+	       "         flops (of products), bound_us, bound_by (bytes, flops; rates of the target record), model_us (with a\n"
+	       "         launch, as the scheduler assumes it), ceiling_us (bound_us with measured rates), scratch_bytes (a thread), spills, launches, median_us; with --emit\n"
 	       "         ir_before and ir (before and after the passes), llvm, asm\n"
 	       "operation  node, op, type, shape, name, site, gradient; literal: every element is this number\n");
 }
@@ -113,7 +113,7 @@ struct dump_step **dump_select(const struct dump *d, const struct dump_options *
 
 // ---- where traces come from ------------------------------------------------------------------------------------------------
 
-static void remove_folder(const char *folder)
+void dump_remove_folder(const char *folder)
 {
 	DIR *dir = opendir(folder);
 	char path[4096];
@@ -125,7 +125,7 @@ static void remove_folder(const char *folder)
 	rmdir(folder);
 }
 
-static bool make_folder(char *folder, size_t bytes)
+bool dump_make_folder(char *folder, size_t bytes)
 {
 	const char *tmp = getenv("TMPDIR");
 	snprintf(folder, bytes, "%s/tgc-dump-XXXXXX", tmp && *tmp ? tmp : "/tmp");
@@ -210,7 +210,7 @@ static int list(const char *path, char **program, const struct dump_options *o, 
 	char folder[512] = "";
 	bool run = program && *program, saved = !run && is_saved_program(path);
 	int status = 0;
-	if ((run || saved) && !make_folder(folder, sizeof folder))
+	if ((run || saved) && !dump_make_folder(folder, sizeof folder))
 		return 1;
 	if (run)
 		status = run_program(program);
@@ -220,7 +220,7 @@ static int list(const char *path, char **program, const struct dump_options *o, 
 		status = dump_load(&d, folder[0] ? folder : path);
 	unsetenv("TGC_TRACE");
 	if (folder[0])
-		remove_folder(folder);
+		dump_remove_folder(folder);
 	if (!status)
 		status = show(&d, o, ceilings && !saved);
 	dump_free(&d);

@@ -20,7 +20,7 @@ struct dump_step {
 	int at;        // place in the plan
 	int kernel;    // -1: a copy
 	const char *title, *name, *site, *group, *why, *bound_by;
-	double launches, median_us, total_us, bound_us, ceiling_us; // ceiling_us: with measured ceilings; 0: none
+	double launches, median_us, total_us, bound_us, model_us, ceiling_us; // ceiling_us: with measured ceilings; 0: none
 	double bytes_read, bytes_written, bytes_unfused, flops, compile_ms, scratch_bytes;
 	int threads, launches_unfused, spills;
 	bool from_disk;
@@ -59,6 +59,9 @@ struct dump_options {
 };
 bool dump_chosen(const struct dump_options *o, const struct dump_step *s);
 struct dump_step **dump_select(const struct dump *d, const struct dump_options *o, int *n); // malloc'ed, sorted
+
+bool dump_make_folder(char *folder, size_t bytes); // of its own, and TGC_TRACE names it; false: after a message
+void dump_remove_folder(const char *folder);
 
 // ---- the parts ----
 void dump_page(const struct dump *d, const struct dump_options *o, const struct dump_ceilings *c); // dump_page.c

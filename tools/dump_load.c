@@ -51,6 +51,7 @@ static struct dump_step step_of(const struct dump_plan *p, int at, json_t *j)
 	                      .launches = number_of(j, "launches"),
 	                      .median_us = number_of(j, "median_us"),
 	                      .bound_us = number_of(j, "bound_us"),
+	                      .model_us = number_of(j, "model_us"),
 	                      .bytes_read = copy ? number_of(j, "bytes") : number_of(j, "bytes_read"),
 	                      .bytes_written = copy ? number_of(j, "bytes") : number_of(j, "bytes_written"),
 	                      .bytes_unfused = copy ? 2 * number_of(j, "bytes") : number_of(j, "bytes_unfused"),
