@@ -37,15 +37,17 @@ struct bench_run {
 	tgc_context *c;
 	tgc_tensor *in[BENCH_IN]; // variables
 	tgc_module *params;
+	tgc_module *state; // what a step assigns and no gradient is taken of
 	tgc_optim *optim;
-	int at;    // next parameter
+	int at, state_at; // next of params, of state
 	bool wide; // record in f64: the reference
 	bool dry;  // record only to make the parameters
 };
 // The i-th input or a parameter, in f64 if the run is wide.
 tgc_tensor *bench_input(struct bench_run *r, int i);
 tgc_tensor *bench_param(struct bench_run *r, tgc_shape s, double std, double mean); // std 0: all are `mean`
-// Makes inputs and parameters; nothing runs. False: the context holds the error.
+tgc_tensor *bench_state(struct bench_run *r, tgc_shape s, double first); // in f32 always
+// Makes inputs, parameters and state; nothing runs. False: the context holds the error.
 bool bench_open(struct bench_run *r, const struct bench_workload *w, int threads);
 void bench_close(struct bench_run *r);
 // Records and runs one step in a scope of its own, which the caller ends. `out` as record's.

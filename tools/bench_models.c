@@ -18,10 +18,22 @@ static tgc_tensor *conv(struct bench_run *r, tgc_tensor *x, int64_t in, int64_t 
 	return tgc_conv2d(x, w, .stride = {stride, stride}, .padding = {p, p, p, p});
 }
 
+// state = 0.9 state + 0.1 now
+static void follow(struct bench_run *r, int64_t channels, double first, tgc_tensor *now)
+{
+	tgc_tensor *v = bench_state(r, TGC_SHAPE(1, channels, 1, 1), first);
+	if (!r->dry && !r->wide)
+		tgc_assign(v, tgc_add(tgc_mul(v, 0.9), tgc_mul(now, 0.1)));
+}
+
+// In training, as torch.nn.BatchNorm2d: the running variance takes the unbiased one.
 static tgc_tensor *batch_norm(struct bench_run *r, tgc_tensor *x, int64_t channels)
 {
 	tgc_axes over = TGC_AXES(0, 2, 3);
 	tgc_tensor *mean = tgc_mean(x, over, true), *var = tgc_var(x, over, 0, true);
+	double n = (double)tgc_tensor_elems(x) / (double)channels;
+	follow(r, channels, 0, mean);
+	follow(r, channels, 1, tgc_mul(var, n / (n - 1)));
 	tgc_tensor *y = tgc_div(tgc_sub(x, mean), tgc_sqrt(tgc_add(var, 1e-5)));
 	y = tgc_mul(y, bench_param(r, TGC_SHAPE(channels, 1, 1), 0, 1));
 	return tgc_add(y, bench_param(r, TGC_SHAPE(channels, 1, 1), 0, 0));

@@ -27,6 +27,15 @@ tgc_tensor *bench_param(struct bench_run *r, tgc_shape s, double std, double mea
 	return r->wide ? tgc_cast(p, TGC_F64) : p;
 }
 
+tgc_tensor *bench_state(struct bench_run *r, tgc_shape s, double first)
+{
+	char name[16];
+	int at = r->state_at++;
+	tgc_tensor *v = tgc_param(r->state, at);
+	snprintf(name, sizeof name, "s%d", at);
+	return v ? v : tgc_module_param(r->state, name, tgc_full(r->c, TGC_F32, s, first));
+}
+
 static tgc_tensor *make_input(tgc_context *c, const struct bench_in *in)
 {
 	if (!in->below)
@@ -42,13 +51,19 @@ static tgc_tensor *same(tgc_module *m, tgc_tensor *x, void *user)
 	return x;
 }
 
-// Records a step and drops it: the parameters are there then, with their first values.
+static int record(struct bench_run *r, tgc_tensor **out)
+{
+	r->at = r->state_at = 0;
+	return r->w->record(r, out);
+}
+
+// Records a step and drops it: parameters and state are there then, with their first values.
 static void make_params(struct bench_run *r)
 {
 	tgc_tensor *out[BENCH_OUT];
 	tgc_scope_begin(r->c);
-	r->dry = true, r->at = 0;
-	r->w->record(r, out);
+	r->dry = true;
+	record(r, out);
 	r->dry = false;
 	tgc_scope_end(r->c);
 }
@@ -62,6 +77,8 @@ bool bench_open(struct bench_run *r, const struct bench_workload *w, int threads
 	if (w->params)
 		r->params = tgc_module_new(r->c, w->name, same, NULL);
 	if (r->params)
+		r->state = tgc_module_new(r->c, "state", same, NULL);
+	if (r->state)
 		make_params(r);
 	return tgc_error_status(r->c) == TGC_OK;
 }
@@ -70,13 +87,13 @@ void bench_close(struct bench_run *r)
 {
 	tgc_optim_free(&r->optim);
 	tgc_module_free(&r->params);
+	tgc_module_free(&r->state);
 	tgc_context_free(&r->c);
 }
 
 tgc_status bench_step(struct bench_run *r, tgc_tensor **out, int *count)
 {
-	r->at = 0;
-	*count = r->w->record(r, out);
+	*count = record(r, out);
 	if (!r->w->optim)
 		return *count ? tgc_realize_n(*count, out) : tgc_flush(r->c);
 	if (!r->optim)
@@ -114,11 +131,10 @@ double bench_check(struct bench_run *r)
 	tgc_tensor *got[BENCH_OUT], *want[BENCH_OUT];
 	double worst = -1;
 	tgc_scope_begin(r->c);
-	r->at = 0;
-	int n = r->w->record(r, got);
-	r->wide = true, r->at = 0;
+	int n = record(r, got);
+	r->wide = true;
 	if (n)
-		r->w->record(r, want);
+		record(r, want);
 	r->wide = false;
 	if (n && (tgc_realize_n(n, got) || tgc_realize_n(n, want)))
 		worst = INFINITY;
