@@ -8,7 +8,8 @@
 #include <sys/types.h>
 #include <tgc/tgc.h>
 
-enum { BENCH_IN = 3, BENCH_OUT = 4, BENCH_PEERS = 8, BENCH_STEPS = 5, BENCH_ROUNDS = 1000, BENCH_WORKLOADS = 64 };
+enum { BENCH_IN = 3, BENCH_OUT = 4, BENCH_RATES = 2, BENCH_STEPS = 5 };
+enum { BENCH_PEERS = 8, BENCH_ROUNDS = 1000, BENCH_WORKLOADS = 64 };
 
 // ---- bench_workloads.c -------------------------------------------------------------------------------------
 struct bench_in {
@@ -18,13 +19,14 @@ struct bench_in {
 struct bench_run;
 struct bench_workload {
 	const char *name;
-	// Records one step: fills `out`, returns how many. None: what it assigned is the result.
+	// Records one step: fills `out`, returns how many.
 	int (*record)(struct bench_run *r, tgc_tensor **out);
 	struct bench_in in[BENCH_IN];
 	int inputs;
 	double flops, bytes; // of a step; the one that is not 0 names the ceiling
 	int64_t n[4];        // what record needs to know besides
 	bool params;         // it has parameters, made where they are first met
+	bool assigns;        // it has no outputs
 	tgc_optim *(*optim)(tgc_module *m); // NULL: outputs are realized; else out[0] is a loss, and a step is tgc_step
 };
 extern const struct bench_workload bench_workloads[];
@@ -40,6 +42,8 @@ struct bench_run {
 	tgc_module *state; // what a step assigns and no gradient is taken of
 	tgc_optim *optim;
 	int at, state_at; // next of params, of state
+	tgc_tensor *rates[BENCH_RATES]; // late scalars, if the workload has some
+	int64_t steps;                  // as the workload counts them
 	bool wide; // record in f64: the reference
 	bool dry;  // record only to make the parameters
 };

@@ -187,10 +187,32 @@ static bool hand_losses(struct bench_peer *p, struct bench_run *r, struct handed
 	return good && hand_over(p, "out", h->outs++, TGC_F32, TGC_SHAPE(BENCH_STEPS), loss, sizeof loss);
 }
 
+static bool hand_params(struct bench_peer *p, struct bench_run *r, const char *what, int *count)
+{
+	bool good = true;
+	for (int i = 0; r->params && i < tgc_params_count(r->params); i++)
+		good = good && hand_tensor(p, what, (*count)++, tgc_param(r->params, i));
+	return good;
+}
+
+// Takes the first steps of a workload that only assigns, and hands over what they made of the parameters.
+static bool hand_assigned(struct bench_peer *p, struct bench_run *r, struct handed *h)
+{
+	bool good = true;
+	for (int i = 0; good && i < BENCH_STEPS; i++) {
+		int n;
+		tgc_scope_begin(r->c);
+		good = bench_step(r, NULL, &n) == TGC_OK;
+		tgc_scope_end(r->c);
+	}
+	h->steps = BENCH_STEPS;
+	return good && hand_params(p, r, "out", &h->outs);
+}
+
 static bool hand_outputs(struct bench_peer *p, struct bench_run *r, struct handed *h)
 {
 	tgc_tensor *out[BENCH_OUT];
-	int n = 0;
+	int n;
 	tgc_scope_begin(r->c);
 	bool good = bench_step(r, out, &n) == TGC_OK;
 	for (int i = 0; i < n; i++)
@@ -204,9 +226,10 @@ static bool hand_all(struct bench_peer *p, struct bench_run *r, struct handed *h
 	bool good = true;
 	for (int i = 0; i < r->w->inputs; i++)
 		good = good && hand_tensor(p, "in", h->ins++, r->in[i]);
-	for (int i = 0; r->params && i < tgc_params_count(r->params); i++)
-		good = good && hand_tensor(p, "param", h->params++, tgc_param(r->params, i));
-	return good && (r->w->optim ? hand_losses(p, r, h) : hand_outputs(p, r, h));
+	good = good && hand_params(p, r, "param", &h->params);
+	if (r->w->optim)
+		return good && hand_losses(p, r, h);
+	return good && (r->w->assigns ? hand_assigned : hand_outputs)(p, r, h);
 }
 
 static void forget(struct bench_peer *p, const char *what, int count)

@@ -174,7 +174,7 @@ def adam_step(given, wrap):
 
     def step():
         update()
-        return params
+        return [a for p in params for a in (p, p.grad)]
     return step
 
 
