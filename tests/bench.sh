@@ -36,6 +36,22 @@ grep -q '"peers": \[\]' "$folder/alone" || fail "peers that end at once take our
 "$tgc" bench --only softmax_4096x1024 --model --json >"$folder/model" 2>/dev/null || fail "--model"
 grep -q '"name": *"softmax_4096x1024".*"predicted_us".*"measured_us"' "$folder/model" || fail "--model predicts nothing"
 
+left="/tmp/tgc-bench-4194305-abcdef" # of a process that cannot be
+mkdir -p "$left/within"
+"$tgc" bench --only sum_all --rounds 1000 >/dev/null 2>&1 &
+killed=$!
+for _ in $(seq 100); do
+	ls -d /tmp/tgc-bench-$killed-* >/dev/null 2>&1 && break
+	sleep 0.1
+done
+ls -d /tmp/tgc-bench-$killed-* >/dev/null 2>&1 || fail "no folder of its own"
+[ ! -e "$left" ] || fail "a dead process's folder stays"
+kill -TERM $killed
+code=0
+wait $killed || code=$?
+[ $code = 143 ] || fail "SIGTERM gives $code"
+if ls -d /tmp/tgc-bench-$killed-* >/dev/null 2>&1; then fail "a stopped run leaves its folder"; fi
+
 echo 'no json' >"$folder/bad"
 if "$tgc" bench --only sum_all --compare "$folder/bad" 2>/dev/null; then fail "a file that is no JSON is taken"; fi
 for wrong in "--only nothing" "--rounds 0" "--threads x" "--fast" "--only"; do

@@ -174,16 +174,13 @@ static int run_all(const struct options *o, const bool *wanted, int count, const
 // With a cache folder of its own, which every process below it sees.
 static int with_cache(const struct options *o, const bool *wanted, int count, const struct bench_old *old)
 {
-	char folder[] = "/tmp/tgc-bench-XXXXXX";
-	if (!mkdtemp(folder)) {
-		fprintf(stderr, "tgc bench: cannot make a folder like %s: %s\n", folder, strerror(errno));
+	char folder[64];
+	bench_folder_guard();
+	if (!bench_folder_new("bench", folder, sizeof folder))
 		return 1;
-	}
 	setenv("TGC_CACHE", folder, 1);
 	int status = run_all(o, wanted, count, old);
-	tgc_cache_clear();
-	if (rmdir(folder) != 0)
-		fprintf(stderr, "tgc bench: cannot remove %s: %s\n", folder, strerror(errno));
+	bench_folder_remove(folder);
 	return status;
 }
 

@@ -103,6 +103,13 @@ struct bench_peer;
 bool bench_measure(const struct bench_workload *w, int threads, int rounds, struct bench_peer *peer,
                    struct bench_result *out);
 
+// ---- bench_folder.c -------------------------------------------------------------------------------------------
+// From here on SIGINT and SIGTERM remove this process's folders before they end it. To be called before there are
+// other threads. Removes what dead processes left.
+void bench_folder_guard(void);
+bool bench_folder_new(const char *what, char *path, size_t bytes); // "bench" or "peer"; false: said why
+bool bench_folder_remove(const char *path);                        // with all that is in it
+
 // ---- bench_peer.c ---------------------------------------------------------------------------------------------
 // Other frameworks, in a process of their own. NULL: said why.
 struct bench_peer *bench_peer_start(const char *python, int threads);

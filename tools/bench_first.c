@@ -4,8 +4,10 @@
 #include "bench.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +27,8 @@ int bench_first_main(const struct bench_workload *w, int threads, double begun_m
 	tgc_tensor *out[BENCH_OUT];
 	struct bench_run r;
 	int n, status = 1;
+	if (begun_ms > 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL); // a killed benchmark's cache is not to be made again
 	if (bench_open(&r, w, threads) && bench_step(&r, out, &n) == TGC_OK) {
 		if (n && tgc_tensor_elems(out[0]) == 1)
 			value = tgc_item(out[0]);
@@ -45,14 +49,21 @@ pid_t bench_spawn(char *const *argv, FILE **to, FILE **from)
 	int in[2] = {-1, -1}, out[2] = {-1, -1};
 	pid_t pid = -1;
 	posix_spawn_file_actions_t a;
+	posix_spawnattr_t attributes;
+	sigset_t none;
+	sigemptyset(&none);
 	posix_spawn_file_actions_init(&a);
+	posix_spawnattr_init(&attributes);
+	posix_spawnattr_setsigmask(&attributes, &none); // ours is bench_folder.c's
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
 	if (pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0) {
 		posix_spawn_file_actions_adddup2(&a, in[0], 0);
 		posix_spawn_file_actions_adddup2(&a, out[1], 1);
-		if (posix_spawnp(&pid, argv[0], &a, NULL, argv, environ) != 0)
+		if (posix_spawnp(&pid, argv[0], &a, &attributes, argv, environ) != 0)
 			pid = -1;
 	}
 	posix_spawn_file_actions_destroy(&a);
+	posix_spawnattr_destroy(&attributes);
 	*to = fdopen(in[1], "w");
 	*from = fdopen(out[0], "r");
 	close(in[0]);

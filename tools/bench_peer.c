@@ -37,7 +37,7 @@ static const struct {
 enum { SCRIPTS = sizeof scripts / sizeof *scripts, NPY_HEAD = 192 };
 
 struct bench_peer {
-	char folder[32], kinds[BENCH_PEERS][32];
+	char folder[64], kinds[BENCH_PEERS][32];
 	pid_t pid;
 	FILE *to, *from;
 	bool lost;
@@ -56,7 +56,7 @@ static bool write_file(const char *path, const void *head, size_t head_bytes, co
 
 static bool write_scripts(const struct bench_peer *p)
 {
-	char path[64];
+	char path[96];
 	bool good = true;
 	for (int i = 0; i < SCRIPTS; i++) {
 		snprintf(path, sizeof path, "%s/%s", p->folder, scripts[i].name);
@@ -67,13 +67,11 @@ static bool write_scripts(const struct bench_peer *p)
 
 struct bench_peer *bench_peer_start(const char *python, int threads)
 {
-	char path[64], count[16];
+	char path[96], count[16];
 	struct bench_peer *p = calloc(1, sizeof *p);
 	if (!p)
 		return NULL;
-	strcpy(p->folder, "/tmp/tgc-peer-XXXXXX");
-	if (!mkdtemp(p->folder)) {
-		fprintf(stderr, "tgc bench: cannot make a folder like %s\n", p->folder);
+	if (!bench_folder_new("peer", p->folder, sizeof p->folder)) {
 		free(p);
 		return NULL;
 	}
@@ -92,7 +90,6 @@ struct bench_peer *bench_peer_start(const char *python, int threads)
 
 bool bench_peer_stop(struct bench_peer *p)
 {
-	char path[64];
 	if (!p)
 		return true;
 	bool good = !p->lost;
@@ -102,12 +99,7 @@ bool bench_peer_stop(struct bench_peer *p)
 		fclose(p->from);
 	if (p->pid > 0)
 		waitpid(p->pid, NULL, 0);
-	for (int i = 0; i < SCRIPTS; i++) {
-		snprintf(path, sizeof path, "%s/%s", p->folder, scripts[i].name);
-		unlink(path);
-	}
-	if (rmdir(p->folder) != 0)
-		fprintf(stderr, "tgc bench: cannot remove %s\n", p->folder);
+	bench_folder_remove(p->folder);
 	free(p);
 	return good;
 }
@@ -150,7 +142,7 @@ static void npy_head(tgc_type t, tgc_shape s, char *head)
 static bool hand_over(struct bench_peer *p, const char *what, int i, tgc_type t, tgc_shape s, const void *data,
                       size_t bytes)
 {
-	char path[64], head[NPY_HEAD];
+	char path[96], head[NPY_HEAD];
 	name_file(p, what, i, path, sizeof path);
 	npy_head(t, s, head);
 	return write_file(path, head, NPY_HEAD, data, bytes);
@@ -234,7 +226,7 @@ static bool hand_all(struct bench_peer *p, struct bench_run *r, struct handed *h
 
 static void forget(struct bench_peer *p, const char *what, int count)
 {
-	char path[64];
+	char path[96];
 	for (int i = 0; i < count; i++) {
 		name_file(p, what, i, path, sizeof path);
 		unlink(path);
