@@ -49,15 +49,16 @@ static double turn(struct bench_run *r)
 }
 
 struct buffers {
+	struct ceiling *threads;
 	float *from, *to;
 	size_t bytes; // of each
 };
 
-static bool buffers_open(struct buffers *b, double moved)
+static bool buffers_open(struct buffers *b, int threads, double moved)
 {
-	*b = (struct buffers){.bytes = (size_t)moved / 2 / 64 * 64};
-	if (!b->bytes)
-		return true;
+	*b = (struct buffers){.threads = ceiling_open(threads), .bytes = (size_t)moved / 2 / 64 * 64};
+	if (!b->bytes || !b->threads)
+		return b->threads;
 	b->from = aligned_alloc(64, b->bytes);
 	b->to = aligned_alloc(64, b->bytes);
 	if (!b->from || !b->to)
@@ -67,7 +68,14 @@ static bool buffers_open(struct buffers *b, double moved)
 	return true;
 }
 
-static void rounds(struct bench_run *r, int threads, int count, struct buffers *b, struct bench_peer *peer,
+static void buffers_close(struct buffers *b)
+{
+	ceiling_close(b->threads);
+	free(b->from);
+	free(b->to);
+}
+
+static void rounds(struct bench_run *r, int count, struct buffers *b, struct bench_peer *peer,
                    struct bench_result *out)
 {
 	static double ms[BENCH_ROUNDS], ceiling[BENCH_ROUNDS], percent[BENCH_ROUNDS];
@@ -77,7 +85,7 @@ static void rounds(struct bench_run *r, int threads, int count, struct buffers *
 		ms[i] = turn(r);
 		if (ms[i] < 0)
 			return;
-		ceiling[i] = b->bytes ? ceiling_copy(threads, b->to, b->from, b->bytes) : ceiling_fma(threads);
+		ceiling[i] = b->bytes ? ceiling_copy(b->threads, b->to, b->from, b->bytes) : ceiling_fma(b->threads);
 		percent[i] = 100 * work / ms[i] / ceiling[i];
 		for (int p = 0; p < out->peers_count; p++) {
 			theirs[p][i] = bench_peer_turn(peer, p);
@@ -101,7 +109,7 @@ bool bench_measure(const struct bench_workload *w, int threads, int count, struc
 {
 	struct bench_run r;
 	struct buffers b;
-	bool good = buffers_open(&b, w->bytes);
+	bool good = buffers_open(&b, threads, w->bytes);
 	if (!good)
 		fprintf(stderr, "tgc bench: no memory for the copy that %s is compared with\n", w->name);
 	if (bench_open(&r, w, threads) && good) {
@@ -114,12 +122,11 @@ bool bench_measure(const struct bench_workload *w, int threads, int count, struc
 		step(&r);
 		out->launches = tgc_get_stats(r.c).launches - before;
 		if (tgc_error_status(r.c) == TGC_OK)
-			rounds(&r, threads, count, &b, peer, out);
+			rounds(&r, count, &b, peer, out);
 	}
 	good = good && tgc_error_status(r.c) == TGC_OK;
 	tgc_print_error(r.c);
 	bench_close(&r);
-	free(b.from);
-	free(b.to);
+	buffers_close(&b);
 	return good;
 }

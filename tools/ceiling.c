@@ -1,10 +1,14 @@
 // Ceilings: fused multiply-adds on registers, and copies, plain and non-temporal.
-// In:  threads, buffers. Out: rates. Each call is one short sample; callers interleave and take medians.
+// In:  threads, buffers. Out: rates. Each call is one short sample; callers interleave and take medians. Threads
+// sleep between samples; in one, each works once to warm up, then all begin together, and only that is timed.
 #include "ceiling.h"
 
 #include <immintrin.h>
 #include <stdbool.h>
 #include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -62,45 +66,103 @@ __attribute__((target("avx2"))) static void copy_stream(struct part *p)
 	_mm_sfence();
 }
 
+struct worker {
+	struct ceiling *owner;
+	struct part part;
+	sem_t wake;
+	pthread_t id;
+};
+
+struct ceiling {
+	int threads; // the caller is worker 0
+	struct worker workers[MAX_THREADS];
+	atomic_int ready, sample, done;
+	bool end;
+};
+
 static void *thread_main(void *user)
 {
-	struct part *p = user;
-	p->run(p);
-	return NULL;
+	struct worker *w = user;
+	struct ceiling *c = w->owner;
+	for (int sample = 1;; sample++) {
+		while (sem_wait(&w->wake) != 0)
+			;
+		if (c->end)
+			return NULL;
+		w->part.run(&w->part);
+		atomic_fetch_add(&c->ready, 1);
+		while (atomic_load(&c->sample) != sample)
+			_mm_pause();
+		w->part.run(&w->part);
+		atomic_fetch_add(&c->done, 1);
+	}
 }
 
-static double timed(struct part *parts, int threads)
+// Fewer threads than asked for if there are no more.
+struct ceiling *ceiling_open(int threads)
 {
-	pthread_t id[MAX_THREADS];
+	struct ceiling *c = calloc(1, sizeof *c);
+	for (int i = 0; c && i < threads && i < MAX_THREADS; i++) {
+		struct worker *w = &c->workers[i];
+		w->owner = c;
+		if (i && (sem_init(&w->wake, 0, 0) != 0 || pthread_create(&w->id, NULL, thread_main, w) != 0))
+			break;
+		c->threads++;
+	}
+	return c;
+}
+
+void ceiling_close(struct ceiling *c)
+{
+	if (!c)
+		return;
+	c->end = true;
+	for (int i = 1; i < c->threads; i++)
+		sem_post(&c->workers[i].wake);
+	for (int i = 1; i < c->threads; i++) {
+		pthread_join(c->workers[i].id, NULL);
+		sem_destroy(&c->workers[i].wake);
+	}
+	free(c);
+}
+
+// Seconds from when every thread has warmed up until the last is done.
+static double timed(struct ceiling *c)
+{
+	struct part *mine = &c->workers[0].part;
+	atomic_store(&c->ready, 0);
+	atomic_store(&c->done, 0);
+	for (int i = 1; i < c->threads; i++)
+		sem_post(&c->workers[i].wake);
+	mine->run(mine);
+	while (atomic_load(&c->ready) < c->threads - 1)
+		_mm_pause();
 	double t = ceiling_now();
-	for (int i = 1; i < threads; i++)
-		pthread_create(&id[i], NULL, thread_main, &parts[i]);
-	parts[0].run(&parts[0]);
-	for (int i = 1; i < threads; i++)
-		pthread_join(id[i], NULL);
+	atomic_fetch_add(&c->sample, 1);
+	mine->run(mine);
+	while (atomic_load(&c->done) < c->threads - 1)
+		_mm_pause();
 	return ceiling_now() - t;
 }
 
-double ceiling_fma(int threads)
+double ceiling_fma(struct ceiling *c)
 {
-	struct part parts[MAX_THREADS] = {0};
 	bool wide = __builtin_cpu_supports("avx512f");
-	for (int i = 0; i < threads; i++)
-		parts[i].run = wide ? fma512 : fma256;
+	for (int i = 0; i < c->threads; i++)
+		c->workers[i].part = (struct part){.run = wide ? fma512 : fma256};
 	double lanes = wide ? 16 : 8;
-	return 2e-9 * lanes * CHAINS * ROUNDS * threads / timed(parts, threads);
+	return 2e-9 * lanes * CHAINS * ROUNDS * c->threads / timed(c);
 }
 
-double ceiling_copy(int threads, float *to, const float *from, size_t bytes)
+double ceiling_copy(struct ceiling *c, float *to, const float *from, size_t bytes)
 {
 	double best = 0;
+	size_t each = bytes / 4 / (size_t)c->threads / 16 * 16;
 	for (int kind = 0; kind < 2; kind++) {
-		struct part parts[MAX_THREADS] = {0};
-		size_t each = bytes / 4 / (size_t)threads / 16 * 16;
-		for (int i = 0; i < threads; i++)
-			parts[i] = (struct part){kind ? copy_stream : copy_plain, to + each * (size_t)i,
-			                         from + each * (size_t)i, each, 0};
-		double rate = 2e-9 * (double)(each * 4 * (size_t)threads) / timed(parts, threads);
+		for (int i = 0; i < c->threads; i++)
+			c->workers[i].part = (struct part){kind ? copy_stream : copy_plain, to + each * (size_t)i,
+			                                   from + each * (size_t)i, each, 0};
+		double rate = 2e-9 * (double)(each * 4 * (size_t)c->threads) / timed(c);
 		best = rate > best ? rate : best;
 	}
 	return best;

@@ -202,18 +202,21 @@ void dump_measure(struct dump *d, struct dump_ceilings *c)
 	int threads = d->nplans ? d->plans[0].threads : 1;
 	size_t most = (size_t)dump_sizes[DUMP_SIZES - 1] / 2 / 64 * 64;
 	float *from = aligned_alloc(64, most), *to = aligned_alloc(64, most);
-	if (from && to) {
+	struct ceiling *one = ceiling_open(1), *every = ceiling_open(threads);
+	if (from && to && one && every) {
 		memset(from, 0, most);
 		memset(to, 1, most);
 		for (int all = 0; all < 2; all++) {
 			for (int i = 0; i < DUMP_SIZES; i++)
-				c->copy[all][i] = ceiling_copy(all ? threads : 1, to, from, (size_t)dump_sizes[i] / 2 / 64 * 64);
-			c->fma[all] = ceiling_fma(all ? threads : 1);
+				c->copy[all][i] = ceiling_copy(all ? every : one, to, from, (size_t)dump_sizes[i] / 2 / 64 * 64);
+			c->fma[all] = ceiling_fma(all ? every : one);
 		}
 		for (int i = 0; i < d->nplans; i++)
 			for (int k = 0; k < d->plans[i].nsteps; k++)
 				bound(&d->plans[i].steps[k], c);
 	}
+	ceiling_close(one);
+	ceiling_close(every);
 	free(from);
 	free(to);
 }
