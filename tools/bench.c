@@ -6,9 +6,9 @@
 
 #include <errno.h>
 #include <math.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char USAGE[] =
     "usage: tgc bench [OPTION]...\n"
@@ -186,10 +186,26 @@ static int with_cache(const struct options *o, const bool *wanted, int count, co
 
 static int default_threads(void)
 {
+	cpu_set_t may;
 	int n = 0;
-	if (!number(getenv("TGC_THREADS"), 64, &n))
-		n = (int)sysconf(_SC_NPROCESSORS_ONLN);
+	if (!number(getenv("TGC_THREADS"), 64, &n) && sched_getaffinity(0, sizeof may, &may) == 0)
+		n = CPU_COUNT(&may);
 	return n < 1 ? 1 : n > 64 ? 64 : n;
+}
+
+// As many processors as there are threads, for this process and all that it starts: neither side has more than the
+// other. The first ones that it may use; on fewer, all of them.
+static void pin(int threads)
+{
+	cpu_set_t may, used;
+	if (sched_getaffinity(0, sizeof may, &may) != 0)
+		return;
+	CPU_ZERO(&used);
+	for (size_t i = 0; i < CPU_SETSIZE && CPU_COUNT(&used) < threads; i++)
+		if (CPU_ISSET(i, &may))
+			CPU_SET(i, &used);
+	if (sched_setaffinity(0, sizeof used, &used) != 0)
+		fprintf(stderr, "tgc bench: cannot choose processors: %s\n", strerror(errno));
 }
 
 int command_bench(int argc, char **argv)
@@ -214,6 +230,7 @@ int command_bench(int argc, char **argv)
 		return bench_first_main(&bench_workloads[one], o.threads, o.begun_ms);
 	if (o.model)
 		return bench_model(wanted, o.threads, o.json);
+	pin(o.threads);
 	struct bench_old *old = o.compare ? bench_old_load(o.compare) : NULL;
 	int status = o.compare && !old ? 1 : with_cache(&o, wanted, count, old);
 	bench_old_free(old);
