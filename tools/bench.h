@@ -94,7 +94,8 @@ struct bench_result {
 	const struct bench_workload *w;
 	struct bench_first cold, warm;
 	double ms, rate, ceiling, percent, error; // medians; percent: of the pairs
-	unsigned long long launches;
+	double host_us;              // of a step, in finding its plan and binding; -1: not told (a step of no network)
+	unsigned long long launches; // of a step
 	struct bench_peer_result peers[BENCH_PEERS];
 	int peers_count;
 };

@@ -54,10 +54,14 @@ void bench_old_free(struct bench_old *old)
 
 void bench_print_head(int threads, int rounds, const struct bench_old *old)
 {
-	printf("threads %d, rounds %d, medians; first: process start to first result, empty and full cache\n",
-	       threads, rounds);
-	printf("%-24s %10s %9s %9s %6s %9s %9s %8s %9s%s\n", "workload", "ms", "rate", "ceiling", "%",
-	       "first ms", "warm ms", "launches", "error", old ? "    old ms  old/new" : "");
+	printf("threads %d, rounds %d, medians. ms: of a step. ceiling: of the machine, in turns with ours; %%: of it.\n"
+	       "first, warm: process start to first result, empty and full cache. launches: kernels of a step.\n"
+	       "host: of a network's step, finding its plan and binding. error: the furthest from the same in f64.\n"
+	       "Peers: ms, their time over ours, their first step once loaded, how far their results are from ours\n"
+	       "(of networks the losses of the first %d steps, of adam the parameters after them).\n",
+	       threads, rounds, BENCH_STEPS);
+	printf("%-24s %10s %9s %9s %6s %9s %9s %8s %8s %9s%s\n", "workload", "ms", "rate", "ceiling", "%",
+	       "first ms", "warm ms", "launches", "host us", "error", old ? "    old ms  old/new" : "");
 }
 
 void bench_print_row(const struct bench_result *r, const struct bench_old *old)
@@ -65,6 +69,10 @@ void bench_print_row(const struct bench_result *r, const struct bench_old *old)
 	const char *unit = r->w->flops > 0 ? "GF/s" : "GB/s";
 	printf("%-24s %10.3f %9.1f %9.1f %6.1f %9.1f %9.1f %8llu ", r->w->name, r->ms, r->rate, r->ceiling,
 	       r->percent, r->cold.first_ms, r->warm.first_ms, r->launches);
+	if (r->host_us < 0)
+		printf("%8s ", "-");
+	else
+		printf("%8.0f ", r->host_us);
 	if (r->error < 0)
 		printf("%9s", "-");
 	else
@@ -84,17 +92,15 @@ void bench_print_row(const struct bench_result *r, const struct bench_old *old)
 	fflush(stdout);
 }
 
-// An error that was measured.
-static json_t *number_or_null(double error)
-{
-	return error < 0 || !isfinite(error) ? json_null() : json_real(error);
-}
+// A number that was measured.
+static json_t *number_or_null(double x) { return x < 0 || !isfinite(x) ? json_null() : json_real(x); }
 
 // name; threads, rounds; ms (median of a step); rate, ceiling, unit ("GFLOP/s" or "GB/s"); percent (median of
 // pairs); flops or bytes (of a step); first_ms, first_warm_ms (process start to first result, empty and full
-// cache); compiled (kernels, empty cache); launches (of a step); error (relative difference from f64, null: not
-// compared); peers: [{kind, ms, ratio (median of pairs, theirs / ours), first_ms (of its first step, without loading the
-// framework), error (against ours; of networks the losses of the first steps)}].
+// cache); compiled (kernels, empty cache); launches (of a step); host_us (of a network's step: finding its plan and
+// binding, else null); error (relative difference from f64, null: not compared); peers: [{kind, ms, ratio (median of
+// pairs, theirs / ours), first_ms (of its first step, without loading the framework), error (against ours; of networks
+// the losses of the first steps)}].
 void bench_print_json(const struct bench_result *r, int threads, int rounds)
 {
 	const struct bench_workload *w = r->w;
@@ -105,13 +111,13 @@ void bench_print_json(const struct bench_result *r, int threads, int rounds)
 		                                       "ratio", p->ratio, "first_ms", p->first_ms, "error",
 		                                       number_or_null(p->error)));
 	}
-	json_t *line = json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:o, s:o}",
+	json_t *line = json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:o, s:o, s:o}",
 	                         "name", w->name, "threads", threads, "rounds", rounds, "ms", r->ms, "rate",
 	                         r->rate, "ceiling", r->ceiling, "unit", w->flops > 0 ? "GFLOP/s" : "GB/s",
 	                         "percent", r->percent, w->flops > 0 ? "flops" : "bytes",
 	                         w->flops > 0 ? w->flops : w->bytes, "first_ms", r->cold.first_ms,
 	                         "first_warm_ms", r->warm.first_ms, "compiled", (json_int_t)r->cold.compiled,
-	                         "launches", (json_int_t)r->launches, "error", number_or_null(r->error), "peers", peers);
+	                         "launches", (json_int_t)r->launches, "host_us", number_or_null(r->host_us), "error", number_or_null(r->error), "peers", peers);
 	json_dumpf(line, stdout, JSON_REAL_PRECISION(6));
 	printf("\n");
 	fflush(stdout);
