@@ -116,6 +116,7 @@ struct kernel {
 	int nphases;
 	int nsegs;          // 0: not segmented
 	double flops;       // per run, for listings
+	double work;        // the same as flops of a product that would take as long: the model's
 	int64_t scratch_bytes; // per thread, filled by bind
 };
 // ABI of a compiled phase. args: one pointer a buffer (segmented: to a table of pointers), then one pointer a

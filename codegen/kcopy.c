@@ -320,6 +320,7 @@ static void copy_frame(struct kernel *to, const struct kernel *from)
 	to->nscalars = from->nscalars;
 	to->nsegs = from->nsegs;
 	to->flops = from->flops;
+	to->work = from->work;
 	to->scratch_bytes = from->scratch_bytes;
 }
 

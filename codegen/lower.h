@@ -88,6 +88,7 @@ int lower_block_at(struct lower *lo, int node, int at, const struct pbuf *p); //
 // ---- lower_value.c ------------------------------------------------------------------------------------------
 int lower_value(struct lower *lo, int node, const int *idx);
 int lower_cast(struct lower *lo, int v, tgc_type t);
+void lower_count(struct lower *lo, double flops, double work); // work: times as long as a product's flops
 bool lower_loaded(const struct lower *lo, int node);                  // it comes from a buffer
 int lower_plan_buf(const struct lower *lo, int node);                 // the plan buffer it lives in, -1
 int lower_at(struct lower *lo, const struct pbuf *p, const int *idx); // address of an element

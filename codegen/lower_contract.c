@@ -184,6 +184,6 @@ int lower_contract(struct lower *lo, int node, const int *idx)
 	lower_note(lo, node, n->rank, idx, &r);
 	int v = lower_red_end(lo, &r, step(lo, &c, &r));
 	if (!lo->counted[node])
-		lo->k->flops += c.steps * (double)prog_elems(&lo->plan->prog, node);
+		lower_count(lo, c.steps * (double)prog_elems(&lo->plan->prog, node), 1);
 	return v;
 }

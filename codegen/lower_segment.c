@@ -163,4 +163,5 @@ void lower_segments(struct lower *lo)
 	segmented_bufs(lo);
 	double first = (double)prog_elems(&lo->plan->prog, lo->group->roots[0]);
 	lo->k->flops *= first > 0 ? t.elems / first : 0;
+	lo->k->work *= first > 0 ? t.elems / first : 0;
 }

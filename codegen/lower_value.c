@@ -226,21 +226,21 @@ static int compute(struct lower *lo, int node, const int *idx)
 	}
 }
 
-static double cost(const struct lower *lo, int node)
+void lower_count(struct lower *lo, double flops, double work)
 {
+	lo->k->flops += flops;
+	lo->k->work += flops * work;
+}
+
+// What is not a product reaches about a quarter of its peak.
+static void count(struct lower *lo, int node)
+{
+	enum { SLOWER = 4 };
 	const struct pnode *n = NODE(lo, node);
-	switch (op_info[n->op].cls) {
-	case CLASS_SOURCE:
-	case CLASS_MOVE:
-	case CLASS_INDEX:
-		return 0;
-	case CLASS_REDUCE:
-		return (double)prog_elems(&lo->plan->prog, n->src[0]);
-	case CLASS_CONTRACT:
-		return 0; // counted where its loops are made
-	default:
-		return (double)prog_elems(&lo->plan->prog, node);
-	}
+	int cls = op_info[n->op].cls, of = cls == CLASS_REDUCE ? n->src[0] : node;
+	if (cls == CLASS_CONTRACT || cls == CLASS_MOVE || cls == CLASS_INDEX) // products: where their loops are made
+		return;
+	lower_count(lo, (double)prog_elems(&lo->plan->prog, of) * op_flops(n->op, (tgc_type)n->type), SLOWER);
 }
 
 int lower_value(struct lower *lo, int node, const int *idx)
@@ -255,7 +255,7 @@ int lower_value(struct lower *lo, int node, const int *idx)
 	int v = compute(lo, node, idx);
 	lo->depth--;
 	if (!lo->counted[node] && !lower_loaded(lo, node))
-		lo->k->flops += cost(lo, node);
+		count(lo, node);
 	lo->counted[node] = true;
 	remember(lo, node, idx, v);
 	return v;

@@ -132,7 +132,7 @@ static bool is_long(const struct plan *p, const struct step_run *r, const struct
 	for (int i = 0; i < r->nargs; i++)
 		for (int s = 0; s < (r->segmented[i] ? r->nsegs : 1); s++)
 			bytes += (double)p->bufs[r->bufs[i * r->nsegs + s]].bytes;
-	double ns = bytes / t->bandwidth, math = k->flops / t->flops;
+	double ns = bytes / t->bandwidth, math = k->work / t->flops;
 	return (ns > math ? ns : math) > LONG_NS;
 }
 

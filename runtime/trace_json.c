@@ -150,7 +150,7 @@ static void add_buffers(json_t *step, const struct plan *p, const struct step_ru
 	json_object_set_new(step, "bytes_written", json_real(written));
 	json_object_set_new(step, "flops", json_real(k->flops));
 	json_object_set_new(step, "bound_us", json_real(1e-3 * (bytes_ns > math_ns ? bytes_ns : math_ns)));
-	json_object_set_new(step, "model_us", json_real(1e-3 * (fmax(bytes_ns, math_ns) + t->launch_ns)));
+	json_object_set_new(step, "model_us", json_real(1e-3 * (fmax(bytes_ns, k->work / t->flops / threads) + t->launch_ns)));
 	json_object_set_new(step, "bound_by", json_string(bytes_ns > math_ns ? "bytes" : "flops"));
 	json_object_set_new(step, "scratch_bytes", json_integer((json_int_t)k->scratch_bytes));
 }

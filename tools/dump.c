@@ -50,7 +50,7 @@ static void schema(void)
 	       "         fusion ended here), blocks (a phase), threads, from_disk, compile_ms, operations: [operation],\n"
 	       "         bytes_unfused and launches_unfused (each operation a kernel of its own), arguments: [{buffer,\n"
 	       "         parameter, segmented, read, written}], scalars (types of late ones), bytes_read, bytes_written,\n"
-	       "         flops (of products), bound_us, bound_by (bytes, flops; rates of the target record), model_us (with a\n"
+	       "         flops, bound_us, bound_by (bytes, flops; rates of the target record), model_us (with a\n"
 	       "         launch, as the scheduler assumes it), ceiling_us (bound_us with measured rates), scratch_bytes (a thread), spills, launches, median_us; with --emit\n"
 	       "         ir_before and ir (before and after the passes), llvm, asm\n"
 	       "operation  node, op, type, shape, name, site, gradient; literal: every element is this number\n");

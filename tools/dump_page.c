@@ -132,7 +132,7 @@ static void print_numbers(const struct dump_step *s)
 	printf("  bytes     %s moved, %s if each operation were a kernel of its own (%d launches)", dump_bytes(moved),
 	       dump_bytes(s->bytes_unfused), s->launches_unfused);
 	if (s->flops > 0)
-		printf("; %.3g Mflop in products", 1e-6 * s->flops);
+		printf("; %.3g Mflop", 1e-6 * s->flops);
 	printf("\n  time      at best %.2f us (%s, %s)", best, s->bound_by,
 	       s->ceiling_us > 0 ? "measured ceilings" : "the target record's rates");
 	if (s->launches > 0 && s->median_us > 0)
