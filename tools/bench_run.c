@@ -126,7 +126,7 @@ static double difference(tgc_tensor *got, tgc_tensor *want)
 	return n ? most / fmax(scale, 1e-30) : INFINITY;
 }
 
-// Every byte 0xFF: NaN, -1.
+// NaN, or every bit set.
 static tgc_tensor *poisoned(tgc_context *c, tgc_tensor *like)
 {
 	tgc_type t = tgc_tensor_type(like);
