@@ -26,6 +26,9 @@ static const char in_torch[] =
 static const char in_jax[] =
 #include "bench_peers_jax_py.h"
     ;
+static const char in_tinygrad[] =
+#include "bench_peers_tinygrad_py.h"
+    ;
 static const struct {
 	const char *name, *text;
 } scripts[] = {
@@ -33,6 +36,7 @@ static const struct {
     {"bench_peers_names.py", names},
     {"bench_peers_torch.py", in_torch},
     {"bench_peers_jax.py", in_jax},
+    {"bench_peers_tinygrad.py", in_tinygrad},
 };
 enum { SCRIPTS = sizeof scripts / sizeof *scripts, NPY_HEAD = 192 };
 

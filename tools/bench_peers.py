@@ -10,7 +10,7 @@ os.dup2(2, 1)
 
 import numpy as np
 
-FRAMEWORKS = ["torch", "jax"]
+FRAMEWORKS = ["torch", "jax", "tinygrad"]
 
 
 def frameworks():

@@ -8,6 +8,7 @@
 #include <string.h>
 
 enum { WARM = 2, COUNTED = 3, MAX_TURN = 9 };
+enum { FEW = 3, SLOW = 10 }; // so many rounds for a peer that takes so many times as long
 static const double TURN_MS = 4;
 
 static int ascending(const void *a, const void *b)
@@ -80,6 +81,7 @@ static void rounds(struct bench_run *r, int count, struct buffers *b, struct ben
 {
 	static double ms[BENCH_ROUNDS], ceiling[BENCH_ROUNDS], percent[BENCH_ROUNDS];
 	static double theirs[BENCH_PEERS][BENCH_ROUNDS], ratio[BENCH_PEERS][BENCH_ROUNDS];
+	int turns[BENCH_PEERS] = {0};
 	double work = 1e-6 * (r->w->flops > 0 ? r->w->flops : r->w->bytes);
 	for (int i = 0; i < count; i++) {
 		ms[i] = turn(r);
@@ -88,15 +90,18 @@ static void rounds(struct bench_run *r, int count, struct buffers *b, struct ben
 		ceiling[i] = b->bytes ? ceiling_copy(b->threads, b->to, b->from, b->bytes) : ceiling_fma(b->threads);
 		percent[i] = 100 * work / ms[i] / ceiling[i];
 		for (int p = 0; p < out->peers_count; p++) {
+			if (turns[p] == FEW && theirs[p][0] > SLOW * ms[0])
+				continue;
 			theirs[p][i] = bench_peer_turn(peer, p);
 			if (theirs[p][i] <= 0)
 				out->peers_count = 0;
 			ratio[p][i] = theirs[p][i] / ms[i];
+			turns[p]++;
 		}
 	}
 	for (int p = 0; p < out->peers_count; p++) {
-		out->peers[p].ms = median(theirs[p], count);
-		out->peers[p].ratio = median(ratio[p], count);
+		out->peers[p].ms = median(theirs[p], turns[p]);
+		out->peers[p].ratio = median(ratio[p], turns[p]);
 	}
 	out->ms = median(ms, count);
 	out->rate = work / out->ms;
