@@ -1,7 +1,7 @@
 // Contractions: a chain of RED loops over taps and contracted axes around one fused multiply-add.
 // In:  a CONTRACT pnode and the index of one result. Out: its value.
 // Window axes: taps outside the operand are left out by the loop's bounds (outer axes, where neighbouring
-// results share them) or read 0 (the innermost short one, which is unrolled).
+// results share them) or read 0 (the innermost one, if it is short and unrolled, or contiguous and vectors).
 // Not here: register tiles, chunks of long sums (pass/tile*.c).
 #include "lower.h"
 
@@ -116,6 +116,16 @@ static bool is_long(const struct contraction *c, int axis)
 	return size_of(c, axis) > LONG_TAPS || size_of(c, axis) > c->n->dims[c->axes[axis].o].n;
 }
 
+// The taps are what becomes lanes, whose number had better be known: they fill a vector, and both operands lie
+// in memory along them.
+static bool fills_lanes(const struct lower *lo, const struct contraction *c, const struct tg_caxis *x)
+{
+	int a = lower_plan_buf(lo, c->n->src[0]), b = lower_plan_buf(lo, c->n->src[1]);
+	int64_t bytes = c->b->dims[x->b].n * (int64_t)tgc_type_bytes(c->n->type);
+	return bytes >= lo->target->vector_bytes && a >= 0 && b >= 0 && lo->plan->bufs[a].strides[x->a] == 1 &&
+	       lo->plan->bufs[b].strides[x->b] == 1;
+}
+
 static void window_axes(struct lower *lo, struct contraction *c, struct lower_red *r)
 {
 	int last = -1;
@@ -124,7 +134,8 @@ static void window_axes(struct lower *lo, struct contraction *c, struct lower_re
 			last = i;
 	for (int i = 0; i < c->naxes; i++)
 		if (c->axes[i].role == ROLE_WINDOW)
-			window_axis(lo, c, r, &c->axes[i], i != last || is_long(c, i));
+			window_axis(lo, c, r, &c->axes[i],
+			            i != last || (is_long(c, i) && !fills_lanes(lo, c, &c->axes[i])));
 }
 
 static bool taps_are_long(const struct contraction *c)

@@ -41,7 +41,13 @@ double tile_phase_cost(const struct tile *s, int region);
 // Unrolling of a perfect nest axis[0..n), outermost first; may reorder it.
 void tile_axes(struct tile *s, struct tile_axis *axis, int n);
 int tile_red_unroll(const struct tile *s, int loop);
+// Steps of the longest straight line inside the reductions.
+int tile_heaviest(const struct kernel *k, int region, bool in_red);
 bool tile_is_tap(struct tile *s, int loop); // a short loop whose conditions fold when it is unrolled
+
+// ---- tile_dot.c
+// Lanes along the reductions of the nest's body: replicas of its loops. vector: what varies with the lanes.
+void tile_dot(struct tile *s, struct tile_axis *axis, int n, const bool *vector);
 
 // ---- tile_red.c
 bool tile_red(struct kcopy *cp, int loop);

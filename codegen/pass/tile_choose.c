@@ -373,16 +373,15 @@ static int red_lane_loop(const struct tile *s, int region)
 	return -1;
 }
 
-// Instructions of the longest straight line inside the reductions.
-static int heaviest(const struct kernel *k, int region, bool in_red)
+int tile_heaviest(const struct kernel *k, int region, bool in_red)
 {
 	const struct kregion *r = &k->regions[region];
 	int own = 0, most = 0;
 	for (int i = 0; i < r->n; i++) {
 		const struct kinst *in = &k->insts[r->insts[i]];
 		if (in->op == K_FOR) {
-			int m =
-			    heaviest(k, k->loops[in->aux].body, in_red || k->loops[in->aux].kind == AXIS_RED);
+			int m = tile_heaviest(k, k->loops[in->aux].body,
+			                      in_red || k->loops[in->aux].kind == AXIS_RED);
 			most = m > most ? m : most;
 		} else if (in_red && in->op < OP_COUNT) {
 			own += (int)op_cost(in->op, (tgc_type)in->type);
@@ -478,29 +477,12 @@ static void register_tile(struct tile *s, struct tile_axis *axis, int n, int lan
 	int v = vectors(s, nv), carries = u.carries > 1 ? u.carries : 1;
 	axis[lane].unroll = v;
 	int most = rows(s, v) / carries;
-	if (heaviest(s->k, body, false) > 24) // registers for what operands are computed from
+	if (tile_heaviest(s->k, body, false) > 24) // registers for what operands are computed from
 		most = most > 4 ? 4 : most;
 	axis[row].unroll = even(axis[row].n, most < 1 ? 1 : most);
 	kernel_depends(s->k, axis[row].loop, s->scratch);
 	axis[row].peel = has_condition(s, body);
 	order(s, axis, lane, row, body);
-}
-
-// Lanes along the reduction: a tile of dot products.
-static void dot_tile(struct tile *s, struct tile_axis *axis, int n, bool *vector)
-{
-	int body = s->k->loops[axis[n - 1].loop].body, left = s->t->vector_regs >= 32 ? 16 : 8, most = 4;
-	kernel_depends(s->k, red_lane_loop(s, body), vector);
-	for (int i = n - 1; i >= 0 && left > 1; i--) {
-		if (axis[i].n < 2)
-			continue;
-		struct uses u = look_at(s, body, axis[i].loop, vector);
-		if (!u.uniform || !u.reused || !u.loads)
-			continue;
-		int carries = u.carries > 1 ? u.carries : 1;
-		axis[i].unroll = even(axis[i].n, left / carries < most ? left / carries : most + (left >= 16));
-		left /= axis[i].unroll;
-	}
 }
 
 void tile_axes(struct tile *s, struct tile_axis *axis, int n)
@@ -524,7 +506,8 @@ void tile_axes(struct tile *s, struct tile_axis *axis, int n)
 		       axis[lane].n <= (int64_t)(axis[lane].unroll - 1) * axis[lane].width)
 			axis[lane].unroll--;
 	} else if (vector && contains_red(k, body, true, s->lane)) {
-		dot_tile(s, axis, n, vector);
+		kernel_depends(k, red_lane_loop(s, body), vector);
+		tile_dot(s, axis, n, vector);
 	}
 	free(vector);
 }
