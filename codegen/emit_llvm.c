@@ -214,6 +214,7 @@ static void emit_lanes(struct emit *e, int loop)
 
 	e->lanes = (int)e->loops[loop].n;
 	e->extent[axis] = 1;
+	e->turned = false;
 	spread_outer(e, l->body, l->body);
 	emit_region(e, l->body);
 	LLVMValueRef **trees = ARENA_ARRAY(&e->arena, LLVMValueRef *, l->ncarry + 1);

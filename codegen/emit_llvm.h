@@ -65,6 +65,7 @@ struct emit {
 	struct eloop *loops;
 	int64_t extent[EMIT_AXES]; // of the open axes; lane axis: 1, it is not combined
 	int lanes;                 // of the open lane loop; 0: none
+	bool turned;               // it loaded blocks
 	struct escope *scopes;
 	int nscopes;
 	struct epointer *pointers;
@@ -105,6 +106,7 @@ void emit_define(struct emit *e, int v, const struct ecombo *c, LLVMValueRef x);
 void emit_spread(struct emit *e, int v); // vectors of it, ahead of their use
 void emit_affine(struct emit *e, int inst);
 LLVMValueRef emit_tree(struct emit *e, int op, tgc_type t, int n, LLVMValueRef *x);
+LLVMValueRef emit_part(struct emit *e, LLVMValueRef x, int from, int n); // n of its elements; 1: a scalar
 LLVMValueRef emit_lane_tree(struct emit *e, int op, tgc_type t, LLVMValueRef x, int n);
 
 // ---- emit_llvm_op.c, emit_llvm_cast.c: elementwise instructions on scalars or vectors ----
@@ -120,6 +122,11 @@ LLVMValueRef emit_half_to_float(struct emit *e, LLVMValueRef bits); // i16 to f3
 LLVMValueRef emit_float_to_half(struct emit *e, LLVMValueRef x);    // f32 to i16
 LLVMValueRef emit_float_to_bfloat(struct emit *e, LLVMValueRef x);  // f32 to i16
 LLVMValueRef emit_round_to_odd(struct emit *e, LLVMValueRef x);     // f64 to f32, so that a second rounding is right
+
+// ---- emit_llvm_turn.c: blocks transposed in registers ----
+// n rows, n a power of two, as long as a multiple of n: every n x n block of columns is transposed in place.
+void emit_turn(struct emit *e, LLVMValueRef *v, int n);
+LLVMValueRef emit_join(struct emit *e, int n, LLVMValueRef *x); // one after the other; x is overwritten
 
 // ---- emit_llvm_memory.c: loads, stores, tables ----
 void emit_load(struct emit *e, int inst);

@@ -416,6 +416,57 @@ static LLVMValueRef load_lanes(struct emit *e, const struct access *m, LLVMValue
 	return back ? reversed(e, r) : r;
 }
 
+// ---- blocks: strided along the lanes, contiguous along an unroll axis ----
+
+// Such an axis, *n of whose indices make rows of a block; -1: the access is none. A guard may differ by lane
+// only.
+static int block_axis(const struct emit *e, int inst, const struct access *m, int *n)
+{
+	uint32_t by = e->values[inst].deps, guard = m->guard == K_NONE ? 0 : e->values[m->guard].deps;
+	uint32_t other = guard | (m->seg == K_NONE ? 0 : e->values[m->seg].deps);
+
+	if (!m->lane || e->lanes & (e->lanes - 1) || m->a.nlane || m->a.nunroll || m->a.lane_step == 1 ||
+	    m->a.lane_step == -1 || (m->guard != K_NONE && !guard_by_lane(e, m)))
+		return -1;
+	for (int x = 0; x < EMIT_AXES; x++) {
+		if (!(by >> x & 1) || other >> x & 1 || m->a.axis_step[x] != m->bytes)
+			continue;
+		for (*n = e->lanes; e->extent[x] % *n; *n /= 2)
+			;
+		if (*n >= 4 && *n * (int)m->bytes <= ZERO_BYTES)
+			return x;
+	}
+	return -1;
+}
+
+// The part of a guard that is for one lane. NULL: it always holds.
+static LLVMValueRef lane_guard(struct emit *e, LLVMValueRef guard, int lane)
+{
+	LLVMValueRef g = guard ? emit_part(e, guard, lane, 1) : NULL;
+	return !g || (LLVMIsConstant(g) && !LLVMIsNull(g)) ? NULL : g;
+}
+
+static LLVMValueRef row_pointer(struct emit *e, const struct access *m, LLVMValueRef p, int lane)
+{
+	return at_offset(e, p, m->a.lane_step * (int64_t)m->bytes * lane);
+}
+
+// v[i]: the lanes' elements at index i of the axis, i < n.
+static void load_block(struct emit *e, const struct access *m, LLVMValueRef p, const struct ecombo *c, int n,
+                       LLVMValueRef *v)
+{
+	LLVMValueRef guard = guard_value(e, m, c, true), rows[EMIT_MAX_LANES];
+	int parts = e->lanes / n;
+
+	for (int i = 0; i < n; i++) {
+		for (int j = 0; j < parts; j++)
+			rows[j] = load_plain(e, m, row_pointer(e, m, p, j * n + i),
+			                     lane_guard(e, guard, j * n + i), n);
+		v[i] = emit_join(e, parts, rows);
+	}
+	emit_turn(e, v, n);
+}
+
 static LLVMValueRef from_memory(struct emit *e, tgc_type t, LLVMValueRef x)
 {
 	if (t != TGC_BOOL)
@@ -423,14 +474,35 @@ static LLVMValueRef from_memory(struct emit *e, tgc_type t, LLVMValueRef x)
 	return LLVMBuildICmp(e->b, LLVMIntNE, x, LLVMConstNull(LLVMTypeOf(x)), "");
 }
 
+static void load_blocks(struct emit *e, int inst, const struct access *m, int axis, int n)
+{
+	LLVMValueRef v[EMIT_MAX_LANES];
+	struct ecombo c = {0};
+
+	do {
+		if (c.i[axis] % n)
+			continue;
+		struct ecombo at = c;
+		e->turned = true;
+		load_block(e, m, copy_pointer(e, &m->a, m->buf, m->seg, &c), &c, n, v);
+		for (int i = 0; i < n; i++, at.i[axis]++)
+			emit_define(e, inst, &at, from_memory(e, e->k->insts[inst].type, v[i]));
+	} while (emit_next(e, e->values[inst].deps, &c));
+}
+
 void emit_load(struct emit *e, int inst)
 {
 	const struct kinst *in = &e->k->insts[inst];
 	struct access m = access_of(e, inst);
 	struct ecombo c = {0};
+	int n, axis;
 
 	if (e->arena.failed)
 		return;
+	if ((axis = block_axis(e, inst, &m, &n)) >= 0) {
+		load_blocks(e, inst, &m, axis, n);
+		return;
+	}
 	do {
 		LLVMValueRef p = copy_pointer(e, &m.a, m.buf, m.seg, &c), r;
 		if (m.lane && e->lanes > 1)
@@ -446,6 +518,18 @@ void emit_load(struct emit *e, int inst)
 static void store_at(struct emit *e, LLVMValueRef x, LLVMValueRef p, unsigned bytes)
 {
 	LLVMSetAlignment(LLVMBuildStore(e->b, x, p), bytes);
+}
+
+enum { AHEAD_VECTORS = 1 };
+
+// The place of the same element a few tiles on. Rows of blocks are more streams than the processor follows by
+// itself.
+static void prefetch(struct emit *e, const struct access *m, LLVMValueRef p)
+{
+	int64_t bytes = AHEAD_VECTORS * e->lanes * m->a.lane_step * (int64_t)m->bytes;
+	LLVMValueRef args[4] = {at_offset(e, p, bytes), LLVMConstInt(e->i32, 1, 0), LLVMConstInt(e->i32, 3, 0),
+	                        LLVMConstInt(e->i32, 1, 0)}; // for writing, into every cache, data
+	emit_intrinsic(e, "llvm.prefetch", 1, &e->ptr, 4, args);
 }
 
 // A store under a guard that is the same for all lanes: a branch.
@@ -495,6 +579,8 @@ static void store_lanes(struct emit *e, const struct access *m, LLVMValueRef x, 
 		x = reversed(e, x);
 		guard = guard && by_lane ? reversed(e, guard) : guard;
 	}
+	if (e->turned)
+		prefetch(e, m, p);
 	if (!guard)
 		store_at(e, x, p, m->bytes);
 	else if (by_lane)
@@ -503,21 +589,60 @@ static void store_lanes(struct emit *e, const struct access *m, LLVMValueRef x, 
 		store_if(e, guard, x, p, m->bytes);
 }
 
+static LLVMValueRef stored_value(struct emit *e, int inst, const struct access *m, const struct ecombo *c)
+{
+	LLVMValueRef x = emit_fetch(e, kernel_src(e->k, inst, 1), c, m->lane && e->lanes > 1, false);
+	return e->k->bufs[m->buf].type == TGC_BOOL ? LLVMBuildZExt(e->b, x, emit_like(e->i8, x), "") : x;
+}
+
+static void store_block(struct emit *e, const struct access *m, LLVMValueRef p, const struct ecombo *c, int n,
+                        LLVMValueRef *v)
+{
+	LLVMValueRef guard = guard_value(e, m, c, true);
+
+	emit_turn(e, v, n);
+	for (int i = 0; i < e->lanes; i++) {
+		LLVMValueRef row = emit_part(e, v[i % n], i / n * n, n), g = lane_guard(e, guard, i);
+		LLVMValueRef to = row_pointer(e, m, p, i);
+		prefetch(e, m, to);
+		if (!g)
+			store_at(e, row, to, m->bytes);
+		else if (!LLVMIsNull(g))
+			store_if(e, g, row, to, m->bytes);
+	}
+}
+
+static void store_blocks(struct emit *e, int inst, const struct access *m, int axis, int n)
+{
+	LLVMValueRef v[EMIT_MAX_LANES];
+	struct ecombo c = {0};
+
+	do {
+		if (c.i[axis] % n)
+			continue;
+		struct ecombo at = c;
+		for (int i = 0; i < n; i++, at.i[axis]++)
+			v[i] = stored_value(e, inst, m, &at);
+		store_block(e, m, copy_pointer(e, &m->a, m->buf, m->seg, &c), &c, n, v);
+	} while (emit_next(e, e->values[inst].deps, &c));
+}
+
 void emit_store(struct emit *e, int inst)
 {
-	const struct kernel *k = e->k;
 	struct access m = access_of(e, inst);
-	int value = kernel_src(k, inst, 1);
 	struct ecombo c = {0};
+	int n, axis;
 
 	if (e->arena.failed)
 		return;
+	if ((axis = block_axis(e, inst, &m, &n)) >= 0) {
+		store_blocks(e, inst, &m, axis, n);
+		return;
+	}
 	do {
 		bool lane = m.lane && e->lanes > 1;
 		LLVMValueRef p = copy_pointer(e, &m.a, m.buf, m.seg, &c);
-		LLVMValueRef x = emit_fetch(e, value, &c, lane, false);
-		if (k->bufs[m.buf].type == TGC_BOOL)
-			x = LLVMBuildZExt(e->b, x, emit_like(e->i8, x), "");
+		LLVMValueRef x = stored_value(e, inst, &m, &c);
 		LLVMValueRef guard = lane ? NULL : guard_value(e, &m, &c, false);
 		if (lane)
 			store_lanes(e, &m, x, p, &c);

@@ -310,7 +310,7 @@ LLVMValueRef emit_tree(struct emit *e, int op, tgc_type t, int n, LLVMValueRef *
 	return x[0];
 }
 
-static LLVMValueRef lanes_from(struct emit *e, LLVMValueRef x, int from, int n)
+LLVMValueRef emit_part(struct emit *e, LLVMValueRef x, int from, int n)
 {
 	LLVMValueRef mask[EMIT_MAX_LANES];
 
@@ -327,10 +327,10 @@ LLVMValueRef emit_lane_tree(struct emit *e, int op, tgc_type t, LLVMValueRef x, 
 	if (n & (n - 1)) {
 		LLVMValueRef all[EMIT_MAX_LANES];
 		for (int i = 0; i < n; i++)
-			all[i] = lanes_from(e, x, i, 1);
+			all[i] = emit_part(e, x, i, 1);
 		return emit_tree(e, op, t, n, all);
 	}
 	for (; n > 1; n /= 2)
-		x = combine(e, op, t, lanes_from(e, x, 0, n / 2), lanes_from(e, x, n / 2, n / 2));
+		x = combine(e, op, t, emit_part(e, x, 0, n / 2), emit_part(e, x, n / 2, n / 2));
 	return x;
 }
