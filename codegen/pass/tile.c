@@ -10,7 +10,7 @@
 enum { SMALL_WORK = 16000, BLOCK_ELEMS = 8192 };
 
 struct nest {
-	struct tile_axis axis[TILE_AXES];
+	struct tile_axis axis[TILE_AXES + 1];
 	int n, first; // loops; the outermost as it was
 	bool coarse;  // nothing around it and little work an iteration: blocks of many tiles
 };
@@ -97,7 +97,7 @@ static void find_nest(struct kcopy *cp, int loop, struct nest *t)
 	const struct tile *s = cp->user;
 	while (loop >= 0 && t->n < TILE_AXES && !s->whole[loop] && rectangular(cp, t, loop)) {
 		struct tile_axis *a = &t->axis[t->n++];
-		*a = (struct tile_axis){.loop = loop};
+		*a = (struct tile_axis){.loop = loop, .base = K_NONE};
 		if (!kernel_trip(cp->from, loop, &a->n))
 			a->n = -1;
 		loop = inner_par(cp, loop);
@@ -109,7 +109,8 @@ static void emit_axis(struct kcopy *cp, struct nest *t, int at);
 // One tile size: `start` is the first index.
 static void emit_tile(struct kcopy *cp, struct nest *t, int at, int start, int replicas, bool masked)
 {
-	t->axis[at].start = start;
+	int base = t->axis[at].base;
+	t->axis[at].start = base == K_NONE ? start : kb_iadd(cp->b, base, start);
 	t->axis[at].replicas = replicas;
 	t->axis[at].masked = masked;
 	emit_axis(cp, t, at + 1);
@@ -153,6 +154,28 @@ static void emit_known(struct kcopy *cp, struct nest *t, int at, int64_t base, i
 	if (rest)
 		emit_tile(cp, t, at, kb_int(cp->b, base + full * step), (int)((rest + x->width - 1) / x->width),
 		          rest % x->width != 0);
+}
+
+// Panels of an axis that stands further inside, and the rest.
+static void emit_panels(struct kcopy *cp, struct nest *t, int at)
+{
+	struct kbuild *b = cp->b;
+	const struct tile_axis *x = &t->axis[at];
+	struct tile_axis *y = &t->axis[at + 1];
+	while (y->loop != x->loop)
+		y++;
+	int64_t full = x->n / x->panel;
+	int loop = open_loop(cp, kb_int(b, 0), kb_int(b, full));
+	y->base = kb_imul(b, kb_index(b, loop), x->panel);
+	y->n = x->panel;
+	emit_axis(cp, t, at + 1);
+	kb_end(b, loop, NULL);
+	y->base = kb_int(b, full * x->panel);
+	y->n = x->n - full * x->panel;
+	if (y->n)
+		emit_axis(cp, t, at + 1);
+	y->base = K_NONE;
+	y->n = x->n;
 }
 
 // A range of lanes with an end that only the kernel knows: full tiles, then single vectors, masked.
@@ -224,6 +247,8 @@ static void emit_body(struct kcopy *cp, struct nest *t)
 	for (int i = 0; i < t->n; i++) {
 		struct tile_axis *x = &t->axis[i];
 		int index = x->start;
+		if (x->panel)
+			continue;
 		lane = x->width > 1 ? i : lane;
 		if (x->replicas > 1) {
 			loops[n] = kb_for(b, AXIS_UNROLL, kb_int(b, 0), kb_int(b, x->replicas), 0, NULL, NULL);
@@ -260,9 +285,11 @@ static void emit_axis(struct kcopy *cp, struct nest *t, int at)
 	const struct tile_axis *x = &t->axis[at];
 	if (at == t->n)
 		emit_body(cp, t);
+	else if (x->panel)
+		emit_panels(cp, t, at);
 	else if (x->n < 0)
 		emit_unknown(cp, t, at);
-	else if (x->unroll == 1 && x->width == 1)
+	else if (x->unroll == 1 && x->width == 1 && x->base == K_NONE)
 		emit_plain(cp, t, at);
 	else if (t->coarse && x->n % ((int64_t)x->unroll * x->width) && x->n > BLOCK_ELEMS)
 		emit_coarse(cp, t, at);
@@ -287,7 +314,7 @@ static bool tile_par(struct kcopy *cp, int loop)
 	find_nest(cp, loop, &t);
 	if (t.n == 0)
 		return false;
-	tile_axes(s, t.axis, t.n);
+	t.n = tile_axes(s, t.axis, t.n);
 	t.coarse = outermost && t.n == 1 && !s->small && s->best[loop] / (double)tile_trip(k, loop) < 64;
 	emit_axis(cp, &t, 0);
 	return true;

@@ -22,12 +22,14 @@ struct tile {
 	int mask;                  // of loads and stores that vary; K_NONE
 	int accumulators;          // replicas around the copy
 };
-struct tile_axis { // one loop of a perfect nest
+struct tile_axis { // one loop of a perfect nest, or a loop around panels of one that follows
 	int loop;
-	int64_t n; // iterations; -1: not constant
+	int64_t n;     // iterations; -1: not constant
+	int64_t panel; // not 0: the axis that follows with the same loop is taken so many indices at a time
 	int unroll, width;
 	bool peel; // its first and last tile get code of their own
 	// The copy being made:
+	int base;  // first index of the panel; K_NONE: 0
 	int start, replicas;
 	bool masked;
 };
@@ -38,8 +40,9 @@ int64_t tile_trip(const struct kernel *k, int loop);  // iterations at most, as 
 int tile_chained(const struct kernel *k, int loop);   // the RED loop inside that goes on with its carry, -1
 int64_t tile_terms(const struct kernel *k, int loop); // steps of the chain it begins
 double tile_phase_cost(const struct tile *s, int region);
-// Unrolling of a perfect nest axis[0..n), outermost first; may reorder it.
-void tile_axes(struct tile *s, struct tile_axis *axis, int n);
+// Unrolling of a perfect nest axis[0..n), outermost first; may reorder it, and put panels around it. Returns how
+// many there are then; there is room for one more.
+int tile_axes(struct tile *s, struct tile_axis *axis, int n);
 int tile_red_unroll(const struct tile *s, int loop);
 // Steps of the longest straight line inside the reductions.
 int tile_heaviest(const struct kernel *k, int region, bool in_red);

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { GUESS = 64 };
+enum { GUESS = 64, PANEL_BLOCKS = 4, MANY_ROWS = 512 };
 
 // ---- iterations
 
@@ -429,9 +429,18 @@ static int64_t tiles(const struct tile_axis *x)
 	return (x->n + step - 1) / step;
 }
 
-// Panels of what the lanes read go outside where they would not stay in cache between the rows' tiles, or
-// where there are too few rows for all threads.
-static void order(const struct tile *s, struct tile_axis *axis, int lane, int row, int body)
+// Goes through axis `of` a panel at a time, the axes from `at` on inside.
+static int put_panel(struct tile_axis *axis, int n, int at, int of, int64_t size)
+{
+	struct tile_axis panel = {
+	    .loop = axis[of].loop, .n = axis[of].n, .panel = size, .unroll = 1, .width = 1};
+	memmove(axis + at + 1, axis + at, sizeof *axis * (size_t)(n - at));
+	axis[at] = panel;
+	return n + 1;
+}
+
+// Steps of the longest reduction in the body.
+static int64_t reduction_steps(const struct tile *s, int body)
 {
 	int64_t steps = 1;
 	const struct kregion *r = &s->k->regions[body];
@@ -439,11 +448,29 @@ static void order(const struct tile *s, struct tile_axis *axis, int lane, int ro
 		if (s->k->insts[r->insts[i]].op == K_FOR &&
 		    tile_terms(s->k, s->k->insts[r->insts[i]].aux) > steps)
 			steps = tile_terms(s->k, s->k->insts[r->insts[i]].aux);
-	int64_t bytes = axis[lane].n * steps * s->t->vector_bytes / axis[lane].width;
-	bool far = bytes > s->t->l2_bytes,
+	return steps;
+}
+
+// Indices of an axis, in whole tiles, that read so much of `step_bytes` each that it stays in cache while
+// another axis goes by; 0: all of them do, or not even a few.
+static int64_t panel_size(const struct tile *s, const struct tile_axis *x, int64_t index_bytes)
+{
+	int64_t size = s->t->l2_bytes / 4 / index_bytes / x->unroll * x->unroll;
+	return x->peel || x->n * index_bytes <= s->t->l2_bytes || size < 2 * x->unroll ? 0 : size;
+}
+
+// Panels of what the lanes read go outside where they would not stay in cache between the rows' tiles, or
+// where there are too few rows for all threads.
+static int order(const struct tile *s, struct tile_axis *axis, int n, int lane, int row, int body)
+{
+	int64_t each = reduction_steps(s, body) * s->t->vector_bytes / axis[lane].width;
+	bool far = axis[lane].n * each > s->t->l2_bytes,
 	     few = tiles(&axis[row]) < 16 && tiles(&axis[lane]) > tiles(&axis[row]);
-	if (row < lane && (far || few))
-		swap(axis, row, lane);
+	if (row > lane || !(far || few))
+		return n;
+	swap(axis, row, lane);
+	int64_t size = far ? panel_size(s, &axis[lane], each) : 0;
+	return size ? put_panel(axis, n, row, lane, size) : n;
 }
 
 // Independent columns: enough accumulators to hide the latency, and more where rows are far apart and there are
@@ -457,7 +484,7 @@ static int columns(const struct tile *s, int64_t nv, int carries)
 }
 
 // Lanes along a PAR loop, with reductions inside: a register tile of rows x vectors of accumulators.
-static void register_tile(struct tile *s, struct tile_axis *axis, int n, int lane, bool *vector)
+static int register_tile(struct tile *s, struct tile_axis *axis, int n, int lane, bool *vector)
 {
 	int body = s->k->loops[axis[n - 1].loop].body, row = -1;
 	int64_t nv = (axis[lane].n + axis[lane].width - 1) / axis[lane].width;
@@ -472,7 +499,7 @@ static void register_tile(struct tile *s, struct tile_axis *axis, int n, int lan
 	}
 	if (row < 0) {
 		axis[lane].unroll = columns(s, nv, u.carries);
-		return;
+		return n;
 	}
 	int v = vectors(s, nv), carries = u.carries > 1 ? u.carries : 1;
 	axis[lane].unroll = v;
@@ -482,10 +509,57 @@ static void register_tile(struct tile *s, struct tile_axis *axis, int n, int lan
 	axis[row].unroll = even(axis[row].n, most < 1 ? 1 : most);
 	kernel_depends(s->k, axis[row].loop, s->scratch);
 	axis[row].peel = has_condition(s, body);
-	order(s, axis, lane, row, body);
+	return order(s, axis, n, lane, row, body);
 }
 
-void tile_axes(struct tile *s, struct tile_axis *axis, int n)
+// Is memory accessed that is strided along the lanes and contiguous along `loop`?
+static bool crosses(const struct kernel *k, int region, int lane, int loop)
+{
+	const struct kregion *r = &k->regions[region];
+	for (int i = 0; i < r->n; i++) {
+		const struct kinst *in = &k->insts[r->insts[i]];
+		int64_t by_lane, by_loop;
+		if (in->op == K_FOR && crosses(k, k->loops[in->aux].body, lane, loop))
+			return true;
+		if ((in->op == K_LOAD || in->op == K_STORE) &&
+		    kernel_stride(k, kernel_src(k, r->insts[i], 0), lane, &by_lane) && by_lane * by_lane > 1 &&
+		    kernel_stride(k, kernel_src(k, r->insts[i], 0), loop, &by_loop) && by_loop == 1)
+			return true;
+	}
+	return false;
+}
+
+// Lanes with no reduction inside. Where they cross the rows of some memory, replicas along those rows make
+// blocks that are transposed in registers.
+static int plain_tile(const struct tile *s, struct tile_axis *axis, int n, int lane)
+{
+	int body = s->k->loops[axis[n - 1].loop].body;
+	double work = kernel_region_work(s->k, body);
+	axis[lane].unroll = work <= 14 ? 4 : work <= 40 ? 2 : 1;
+	for (int i = n - 1; i >= 0 && !contains_red(s->k, body, false, NULL); i--) {
+		if (i == lane || axis[i].n < 4 || !crosses(s->k, body, axis[lane].loop, axis[i].loop))
+			continue;
+		int most = axis[lane].width < 16 ? axis[lane].width : 16,
+		    u = 4; // a rest may cost a phase of its own
+		while (u * 2 <= most && u * 2 <= axis[i].n &&
+		       (axis[i].n >= MANY_ROWS || axis[i].n % (u * 2) == 0))
+			u *= 2;
+		if (axis[i].n < MANY_ROWS && axis[i].n % u)
+			continue;
+		axis[i].unroll = u;
+		axis[lane].unroll = 1;
+		int64_t size = (int64_t)PANEL_BLOCKS * u;
+		if (i > lane || axis[i].n < 2 * size || axis[i].n % size)
+			return n;
+		struct tile_axis rows = axis[i];
+		memmove(axis + i, axis + i + 1, sizeof *axis * (size_t)(lane - i));
+		axis[lane] = rows;
+		return put_panel(axis, n, i, lane, size);
+	}
+	return n;
+}
+
+int tile_axes(struct tile *s, struct tile_axis *axis, int n)
 {
 	const struct kernel *k = s->k;
 	int body = k->loops[axis[n - 1].loop].body, lane = -1;
@@ -497,11 +571,12 @@ void tile_axes(struct tile *s, struct tile_axis *axis, int n)
 	}
 	if (vector && lane >= 0) {
 		axis[lane].width = s->width[axis[lane].loop];
-		double work = kernel_region_work(k, body);
 		if (contains_red(k, body, false, NULL) && axis[lane].n >= 0)
-			register_tile(s, axis, n, lane, vector);
+			n = register_tile(s, axis, n, lane, vector);
 		else
-			axis[lane].unroll = work <= 14 ? 4 : work <= 40 ? 2 : 1;
+			n = plain_tile(s, axis, n, lane);
+		for (lane = 0; axis[lane].width == 1;)
+			lane++;
 		while (axis[lane].unroll > 1 && axis[lane].n >= 0 &&
 		       axis[lane].n <= (int64_t)(axis[lane].unroll - 1) * axis[lane].width)
 			axis[lane].unroll--;
@@ -510,4 +585,5 @@ void tile_axes(struct tile *s, struct tile_axis *axis, int n)
 		tile_dot(s, axis, n, vector);
 	}
 	free(vector);
+	return n;
 }
