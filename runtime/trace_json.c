@@ -155,6 +155,7 @@ static void add_buffers(json_t *step, const struct plan *p, const struct step_ru
 	json_object_set_new(step, "scratch_bytes", json_integer((json_int_t)k->scratch_bytes));
 }
 
+#ifdef TG_HAVE_LLVM
 // The assembler's comments say which moves are spills.
 static int count_spills(const char *text)
 {
@@ -166,7 +167,6 @@ static int count_spills(const char *text)
 	return n;
 }
 
-#ifdef TG_HAVE_LLVM
 static json_t *code_of(const struct lowered *j)
 {
 	void *object = NULL;
