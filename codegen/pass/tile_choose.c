@@ -575,7 +575,7 @@ int tile_axes(struct tile *s, struct tile_axis *axis, int n)
 			n = register_tile(s, axis, n, lane, vector);
 		else
 			n = plain_tile(s, axis, n, lane);
-		for (lane = 0; axis[lane].width == 1;)
+		for (lane = 0; !s->lane[axis[lane].loop] || axis[lane].panel;) // the tile may have moved it
 			lane++;
 		while (axis[lane].unroll > 1 && axis[lane].n >= 0 &&
 		       axis[lane].n <= (int64_t)(axis[lane].unroll - 1) * axis[lane].width)

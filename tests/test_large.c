@@ -1,0 +1,171 @@
+// Shapes at which the CPU's tiles change their form: weight gradients along an image's rows, products whose operands
+// do not stay in cache, permuted maps read and written in blocks, each with and without tails.
+// In:  numbers from a small generator. Out: the device cpu against plain loops in f64. Small shapes are others' job.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+#include <tgc/tgc.h>
+
+static float *numbers(size_t n, uint32_t seed)
+{
+	float *x = malloc(n * sizeof *x);
+	assert_non_null(x);
+	for (size_t i = 0; i < n; i++) {
+		seed = seed * 1664525u + 1013904223u;
+		x[i] = (float)(seed >> 8) * 0x1p-23f - 1;
+	}
+	return x;
+}
+
+static tgc_context *device(int threads)
+{
+	tgc_context_options o = {.struct_size = sizeof o, .device = "cpu", .threads = threads};
+	tgc_context *c = tgc_context_new(&o);
+	if (tgc_error_status(c) == TGC_OK)
+		return c;
+	tgc_context_free(&c);
+	return NULL;
+}
+
+static void near_to(float got, double want, double scale)
+{
+	if (!(fabs((double)got - want) <= 1e-5 * scale + 1e-6))
+		fail_msg("got %.9g, expected %.9g", (double)got, want);
+}
+
+// dW of a 3x3 convolution, padding 1: the sum of x[n, ci, y + ky - 1, x + kx - 1] * g[n, co, y, x].
+static void weight_gradient(tgc_context *c, int n, int ci, int co, int side)
+{
+	size_t image = (size_t)side * (size_t)side;
+	float *x = numbers((size_t)(n * ci) * image, 1), *g = numbers((size_t)(n * co) * image, 2);
+	float *got = malloc(sizeof *got * (size_t)(co * ci * 9));
+	tgc_tensor *tx = tgc_from_data(c, TGC_F32, TGC_SHAPE(n, ci, side, side), x);
+	tgc_tensor *tg = tgc_from_data(c, TGC_F32, TGC_SHAPE(n, co, side, side), g);
+	tgc_tensor *w = tgc_variable(tgc_zeros(c, TGC_F32, TGC_SHAPE(co, ci, 3, 3))), *dw;
+	tgc_tensor *y = tgc_conv2d(tx, w, .padding = {1, 1, 1, 1});
+	assert_int_equal(tgc_grad(tgc_sum(tgc_mul(y, tg), TGC_ALL_AXES, false), 1, &w, &dw), TGC_OK);
+	assert_int_equal(tgc_realize(dw), TGC_OK);
+	assert_int_equal(tgc_read(dw, got, sizeof *got * (size_t)(co * ci * 9)), TGC_OK);
+	for (int i = 0; i < co * ci * 9; i++) {
+		int o = i / (ci * 9), k = i / 9 % ci, dy = i / 3 % 3 - 1, dx = i % 3 - 1;
+		double sum = 0;
+		for (int b = 0; b < n; b++)
+			for (int r = 0; r < side; r++)
+				for (int q = 0; q < side; q++)
+					if (r + dy >= 0 && r + dy < side && q + dx >= 0 && q + dx < side)
+						sum += (double)x[((b * ci + k) * side + r + dy) * side + q + dx] *
+						       (double)g[((b * co + o) * side + r) * side + q];
+		near_to(got[i], sum, sqrt((double)n * (double)image));
+	}
+	free(x);
+	free(g);
+	free(got);
+}
+
+// Every element is checked where the product is small, a sample of rows where it is not.
+static void product(tgc_context *c, int m, int n, int k, bool turned)
+{
+	float *x = numbers((size_t)m * (size_t)k, 3), *w = numbers((size_t)k * (size_t)n, 4);
+	float *got = malloc(sizeof *got * (size_t)m * (size_t)n);
+	tgc_tensor *tx = tgc_from_data(c, TGC_F32, TGC_SHAPE(m, k), x);
+	tgc_tensor *tw = turned ? tgc_transpose(tgc_from_data(c, TGC_F32, TGC_SHAPE(n, k), w), 0, 1)
+	                        : tgc_from_data(c, TGC_F32, TGC_SHAPE(k, n), w);
+	tgc_tensor *y = tgc_matmul(tx, tw);
+	assert_int_equal(tgc_realize(y), TGC_OK);
+	assert_int_equal(tgc_read(y, got, sizeof *got * (size_t)m * (size_t)n), TGC_OK);
+	for (int i = 0; i < m; i += m > 16 ? 7 : 1)
+		for (int j = 0; j < n; j++) {
+			double sum = 0;
+			for (int p = 0; p < k; p++)
+				sum += (double)x[i * k + p] * (double)(turned ? w[j * k + p] : w[p * n + j]);
+			near_to(got[(size_t)i * (size_t)n + (size_t)j], sum, sqrt(k));
+		}
+	free(x);
+	free(w);
+	free(got);
+}
+
+// One turned by another, so that one of the operands is contiguous along the lanes whatever they are.
+static void turned_map(tgc_context *c, int rows, int columns, tgc_type type)
+{
+	size_t n = (size_t)rows * (size_t)columns;
+	float *x = numbers(n, 5), *y = numbers(n, 6), *got = malloc(n * sizeof *got);
+	tgc_tensor *a = tgc_cast(tgc_mul(tgc_from_data(c, TGC_F32, TGC_SHAPE(rows, columns), x), 100.0), type);
+	tgc_tensor *b = tgc_cast(tgc_mul(tgc_from_data(c, TGC_F32, TGC_SHAPE(columns, rows), y), 100.0), type);
+	assert_int_equal(tgc_realize(a, b), TGC_OK);
+	tgc_tensor *z = tgc_maximum(tgc_transpose(a, 0, 1), b);
+	assert_int_equal(tgc_realize(z), TGC_OK);
+	z = tgc_cast(z, TGC_F32);
+	tgc_tensor *p = tgc_cast(a, TGC_F32), *q = tgc_cast(b, TGC_F32);
+	assert_int_equal(tgc_realize(z, p, q), TGC_OK);
+	assert_int_equal(tgc_read(z, got, n * sizeof *got), TGC_OK);
+	assert_int_equal(tgc_read(p, x, n * sizeof *x), TGC_OK);
+	assert_int_equal(tgc_read(q, y, n * sizeof *y), TGC_OK);
+	for (int i = 0; i < columns; i++)
+		for (int j = 0; j < rows; j++) {
+			float u = x[j * columns + i], v = y[i * rows + j];
+			assert_true(got[i * rows + j] == (u > v ? u : v));
+		}
+	free(x);
+	free(y);
+	free(got);
+}
+
+static void weight_gradients(void **state)
+{
+	(void)state;
+	for (int threads = 1; threads <= 2; threads++) {
+		tgc_context *c = device(threads);
+		if (!c)
+			skip();
+		weight_gradient(c, 3, 16, 16, 32);
+		weight_gradient(c, 5, 7, 9, 16);
+		weight_gradient(c, 2, 3, 5, 19);
+		weight_gradient(c, 4, 8, 8, 8);
+		tgc_context_free(&c);
+	}
+}
+
+static void products(void **state)
+{
+	(void)state;
+	for (int threads = 1; threads <= 2; threads++) {
+		tgc_context *c = device(threads);
+		if (!c)
+			skip();
+		product(c, 96, 1100, 700, false);
+		product(c, 37, 2500, 300, false);
+		product(c, 64, 1030, 770, true);
+		product(c, 5, 3000, 130, true);
+		tgc_context_free(&c);
+	}
+}
+
+static void turned_maps(void **state)
+{
+	static const tgc_type types[] = {TGC_F32, TGC_F64, TGC_F16, TGC_I32, TGC_I8, TGC_I64};
+	(void)state;
+	for (int threads = 1; threads <= 2; threads++) {
+		tgc_context *c = device(threads);
+		if (!c)
+			skip();
+		for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+			turned_map(c, 1024, 512, types[i]);
+			turned_map(c, 523, 1031, types[i]);
+			turned_map(c, 33, 20, types[i]);
+		}
+		tgc_context_free(&c);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(weight_gradients), cmocka_unit_test(products),
+	                                   cmocka_unit_test(turned_maps)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
