@@ -45,12 +45,15 @@ static bool one_element(struct door *d, const tgc_tensor *t)
 	return d->ok;
 }
 
-static double item_of(const struct node *n)
+static double item_of(struct tgc_context *c, const struct node *n)
 {
 	const struct buffer *b = realize_buffer(n);
 	if (!b)
 		return NAN;
-	union number v = number_load((tgc_type)n->type, b->data);
+	int64_t bits = 0;
+	if (device_read(c, "item", &bits, b->data, tgc_type_bytes((tgc_type)n->type)))
+		return NAN;
+	union number v = number_load((tgc_type)n->type, &bits);
 	if (type_is_float((tgc_type)n->type))
 		return v.f;
 	return n->type == TGC_U64 ? (double)(uint64_t)v.i : (double)v.i;
@@ -59,7 +62,7 @@ static double item_of(const struct node *n)
 double tgc_item(tgc_tensor *t)
 {
 	struct door d = door_open("item", DOOR_SITE, "t", 1, &t);
-	double v = one_element(&d, t) && !d.c->backend.realize(d.c, 1, &t) ? item_of(t->node) : NAN;
+	double v = one_element(&d, t) && !d.c->backend.realize(d.c, 1, &t) ? item_of(d.c, t->node) : NAN;
 	door_leave(&d);
 	return v;
 }
@@ -92,7 +95,7 @@ void later_serve(struct tgc_context *c)
 			continue;
 		}
 		*p = l->next;
-		l->value = item_of(l->node);
+		l->value = item_of(c, l->node);
 		node_unref(c, l->node);
 		l->node = NULL;
 	}

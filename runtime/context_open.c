@@ -39,8 +39,10 @@ static struct buffer *upload(struct tgc_context *c, const void *data, size_t byt
 	if (device_check(c, "from_data"))
 		return NULL;
 	struct buffer *b = device_alloc(c, "from_data", (int64_t)bytes);
-	if (b && bytes)
-		memcpy(b->data, data, bytes);
+	if (b && bytes && device_write(c, "from_data", b->data, data, bytes)) {
+		buffer_unref(b);
+		b = NULL;
+	}
 	return b;
 }
 
@@ -55,6 +57,8 @@ static void close_device(struct tgc_context *c)
 	buffer_unref(d->arena);
 	buffer_unref(d->scratch);
 	allocator_free(d->memory);
+	if (d->kind && d->kind->close && !process_forked(d->process))
+		d->kind->close(d);
 	if (d->process && !process_forked(d->process))
 		pool_free(d->pool);
 	process_close(d->process);
@@ -90,21 +94,23 @@ static bool choose(struct tgc_context *c, struct device *d, const tgc_context_op
 	const char *env = getenv("TGC_DEVICE");
 	const char *from = o->device ? "the program asked for it" : env && *env ? "TGC_DEVICE asks for it" : "the default";
 	const char *name = o->device ? o->device : env && *env ? env : DEFAULT_DEVICE;
+	struct text why = {0};
 	d->name = "none";
 	d->reason = d->reason_text;
-	if (strcmp(name, "interp") == 0) {
-		d->name = "interp";
-		d->interp = true;
-		snprintf(d->reason_text, sizeof d->reason_text, "%s", from);
-	} else if (strcmp(name, "cpu") == 0 && jit_available()) {
-		d->name = "cpu";
-		snprintf(d->reason_text, sizeof d->reason_text, "%s; %s, %d thread%s", from, d->target->name,
-		         pool_threads(d->pool), pool_threads(d->pool) > 1 ? "s" : "");
-	} else {
-		snprintf(d->reason_text, sizeof d->reason_text,
-		         strcmp(name, "cpu") == 0 ? "device %s (%s) needs LLVM, which this build of tgc has not"
-		                                  : "there is no device \"%s\" (%s); there are cpu and interp",
-		         name, from);
+	d->kind = device_find(name);
+	if (!d->kind)
+		text_add(&why, "there is no device \"%s\" (%s); there are %s", name, from, device_names());
+	else if (d->kind->open(c, d, &why))
+		d->memory = allocator_new(o->memory_limit_bytes, d->kind->memory, d);
+	char *text = text_take(&why);
+	bool ok = d->memory;
+	if (ok)
+		d->name = d->kind->name;
+	else if (d->kind)
+		d->kind = NULL;
+	snprintf(d->reason_text, sizeof d->reason_text, ok ? "%s; %s" : "%s%s", ok ? from : "", text ? text : "");
+	free(text);
+	if (!ok) {
 		context_fail(c, TGC_ERROR_NODEVICE, "context_new", "%s", d->reason_text);
 		return false;
 	}
@@ -140,15 +146,13 @@ static void open_device(struct tgc_context *c, const tgc_context_options *o)
 	struct device *d = calloc(1, sizeof *d);
 	c->rt = d;
 	if (d) {
-		d->target = target_host();
 		d->process = process_open();
 		d->pool = pool_new(threads_wanted(o));
-		d->memory = allocator_new(o->memory_limit_bytes);
 		arena_init(&d->requests, &c->host);
 		if (trace_wanted() && origins_open(c))
 			d->timeline = timeline_open();
 	}
-	if (!d || !d->process || !d->pool || !d->memory)
+	if (!d || !d->process || !d->pool)
 		context_fail(c, TGC_ERROR_MEMORY, "context_new", "no memory for a device");
 	else
 		d->ready = choose(c, d, o) && choose_budget(c, d, o);

@@ -60,15 +60,19 @@ static void fill_args(struct plan_entry *e, const struct step_run *r, void *cons
 		e->args[r->nargs + i] = leaf_data[r->scalars[i]];
 }
 
-static void run_step(struct tgc_context *c, struct plan_entry *e, const struct step_run *r, void *const *leaf_data)
+static tgc_status run_step(struct tgc_context *c, struct plan_entry *e, const struct step_run *r, void *const *leaf_data)
 {
 	struct device *d = device_of(c);
 	if (!r->code) {
 		if (r->bytes)
 			memcpy(e->memory[r->dst], e->memory[r->src], (size_t)r->bytes);
-		return;
+		return TGC_OK;
 	}
 	fill_args(e, r, leaf_data);
+	if (d->kind->launch) {
+		c->stats.launches++;
+		return d->kind->launch(c, e, r);
+	}
 	struct launch l = {.args = e->args, .scratch_bytes = e->scratch_bytes};
 	l.scratch = d->scratch ? d->scratch->data : NULL;
 	for (int p = 0; p < r->code->nphases; p++) {
@@ -79,6 +83,7 @@ static void run_step(struct tgc_context *c, struct plan_entry *e, const struct s
 			run_range(&l, 0, 0, r->code->blocks[p]);
 	}
 	c->stats.launches++;
+	return TGC_OK;
 }
 
 // ---- a run ----------------------------------------------------------------------------------------------------------
@@ -103,8 +108,10 @@ tgc_status exec_run(struct tgc_context *c, struct plan_entry *e, void *const *le
 	struct device *d = device_of(c);
 	bool stored = false;
 	tgc_status s = TGC_OK;
+	if (d->kind->run)
+		return d->kind->run(c, e, leaf_data, out_data);
 	if (!at_least(c, &d->arena, e->plan->arena_bytes) ||
-	    !at_least(c, &d->scratch, e->scratch_bytes * pool_threads(d->pool)))
+	    !at_least(c, &d->scratch, e->scratch_bytes * (d->kind->whole_device ? 1 : pool_threads(d->pool))))
 		return c->status ? c->status : TGC_ERROR_MEMORY;
 	resolve(e, d->arena ? d->arena->data : NULL, leaf_data, out_data);
 	if (d->skip_kernels)
@@ -118,7 +125,7 @@ tgc_status exec_run(struct tgc_context *c, struct plan_entry *e, void *const *le
 		}
 		uint64_t begun = e->trace ? clock_ns() : 0;
 		if (!s)
-			run_step(c, e, &e->steps[i], leaf_data);
+			s = run_step(c, e, &e->steps[i], leaf_data);
 		if (!s && e->trace)
 			trace_step(c, e->trace, i, begun, clock_ns());
 	}

@@ -1,6 +1,6 @@
 // A caching allocator of 64-byte aligned memory.
 // In:  sizes in bytes. Out: reference-counted buffers; freed ones wait in lists by size class for the next use,
-// because a fresh page costs more than most kernels. Blocks of 2 MiB and more come from huge pages.
+// because a fresh page costs more than most kernels. Blocks of 2 MiB and more of the host come from huge pages.
 // Not here: threads. An allocator belongs to one context.
 #include "runtime.h"
 
@@ -12,6 +12,8 @@ enum { SMALLEST = 64, CLASSES = 4 * 42 };
 #define HUGE_BYTES ((int64_t)2 << 20)
 
 struct allocator {
+	const struct memory_kind *kind;
+	void *user; // of kind
 	struct buffer *free[CLASSES];
 	int64_t limit, held, peak;
 };
@@ -60,14 +62,34 @@ static void *map_huge(int64_t bytes)
 	return p + head;
 }
 
+static void *host_take(void *user, int64_t bytes)
+{
+	(void)user;
+	return bytes >= HUGE_BYTES ? map_huge(bytes) : aligned_alloc(64, (size_t)bytes);
+}
+
+static void host_give(void *user, void *data, int64_t bytes)
+{
+	(void)user;
+	if (bytes >= HUGE_BYTES)
+		munmap(data, (size_t)bytes);
+	else
+		free(data);
+}
+
+static int64_t host_all(void *user)
+{
+	(void)user;
+	return (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+}
+
+static const struct memory_kind host = {host_take, host_give, host_all};
+
 static void release(struct allocator *a, struct buffer *b)
 {
 	int64_t bytes = block_bytes(b->cls);
 
-	if (bytes >= HUGE_BYTES)
-		munmap(b->data, (size_t)bytes);
-	else
-		free(b->data);
+	a->kind->give(a->user, b->data, bytes);
 	a->held -= bytes;
 	free(b);
 }
@@ -90,7 +112,7 @@ static struct buffer *grow(struct allocator *a, int cls)
 	if (bytes > a->limit - a->held)
 		return NULL;
 	struct buffer *b = malloc(sizeof *b);
-	void *data = !b ? NULL : bytes >= HUGE_BYTES ? map_huge(bytes) : aligned_alloc(64, (size_t)bytes);
+	void *data = b ? a->kind->take(a->user, bytes) : NULL;
 	if (!data) {
 		free(b);
 		return NULL;
@@ -101,13 +123,15 @@ static struct buffer *grow(struct allocator *a, int cls)
 	return b;
 }
 
-struct allocator *allocator_new(size_t limit_bytes)
+struct allocator *allocator_new(size_t limit_bytes, const struct memory_kind *kind, void *user)
 {
 	struct allocator *a = calloc(1, sizeof *a);
 
 	if (!a)
 		return NULL;
-	a->limit = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+	a->kind = kind ? kind : &host;
+	a->user = user;
+	a->limit = a->kind->all(user);
 	if (limit_bytes && limit_bytes < (uint64_t)a->limit)
 		a->limit = (int64_t)limit_bytes;
 	return a;

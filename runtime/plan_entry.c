@@ -215,7 +215,7 @@ static bool compile(struct tgc_context *c, struct plan_entry *e, const struct lo
 	for (int i = 0; i < n && !s; i++)
 		kernels[i] = jobs[i].kernel;
 	if (!s)
-		s = jit_compile(c, d->process, pool_threads(d->pool), n, kernels, d->target, codes);
+		s = d->kind->compile(c, n, kernels, codes);
 	for (int i = 0; i < e->plan->nsteps && !s; i++) {
 		if (e->plan->steps[i].kind != STEP_KERNEL)
 			continue;
@@ -242,6 +242,7 @@ struct plan_entry *plan_entry_new(struct tgc_context *c, struct plan *p, const s
 		e->refs = 1;
 		e->plan = p;
 		e->process = d->process;
+		e->kind = d->kind;
 	} else {
 		plan_free(p);
 	}
@@ -273,8 +274,10 @@ void plan_entry_unref(struct plan_entry *e)
 	if (!e || --e->refs > 0)
 		return;
 	trace_close(e->trace);
+	if (e->kind->forget)
+		e->kind->forget(e);
 	for (int i = 0; e->steps && i < e->plan->nsteps; i++)
-		jit_release(e->process, e->steps[i].code);
+		e->kind->release(e->process, e->steps[i].code);
 	plan_free(e->plan);
 	free(e->consts);
 	arena_free(&e->arena);

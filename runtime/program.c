@@ -99,7 +99,7 @@ static tgc_status build(struct wanted *w)
 		return c->status ? c->status : TGC_ERROR_INTERNAL;
 	if (!own(p))
 		return context_fail(c, TGC_ERROR_MEMORY, "compile", "no memory for a program");
-	if (device_of(c)->interp)
+	if (device_of(c)->kind->interp)
 		return TGC_OK;
 	struct plan_entry *e = plans_get(c, &p->linear);
 	if (!e)
@@ -259,10 +259,31 @@ struct call {
 	void *const *outputs;
 	struct arena arena;
 	void **out_data;
-	struct buffer **aside; // of outputs that share memory with inputs
+	struct buffer **aside; // of outputs that share memory with inputs, or are far from the host
+	struct buffer **staged; // inputs, where they are far; else NULL
 	struct store *stores;
 	int nstores;
 };
+
+static tgc_status stage_inputs(struct call *k, const void *const **inputs)
+{
+	struct tgc_program *p = k->p;
+	const void **far = ARENA_ARRAY(&k->arena, const void *, p->ninputs + 1);
+	k->staged = ARENA_ARRAY(&k->arena, struct buffer *, p->ninputs + 1);
+	if (k->arena.failed)
+		return context_fail(p->ctx, TGC_ERROR_MEMORY, "program_run", "no memory");
+	for (int i = 0; i < p->ninputs; i++) {
+		k->staged[i] = device_alloc(p->ctx, "program_run", (int64_t)input_bytes(p, i));
+		if (!k->staged[i])
+			return p->ctx->status;
+		far[i] = k->staged[i]->data;
+		tgc_status s = device_write(p->ctx, "program_run", k->staged[i]->data, k->inputs[i], input_bytes(p, i));
+		if (s)
+			return s;
+	}
+	*inputs = far;
+	return TGC_OK;
+}
 
 static tgc_status prepare(struct call *k, void ***leaf_data)
 {
@@ -276,7 +297,7 @@ static tgc_status prepare(struct call *k, void ***leaf_data)
 		return context_fail(c, TGC_ERROR_MEMORY, "program_run", "no memory");
 	for (int i = 0; i < p->nouts; i++) {
 		k->out_data[i] = k->outputs[i];
-		if (!shares(p, k->inputs, k->outputs, i))
+		if (!device_is_far(c) && !shares(p, k->inputs, k->outputs, i))
 			continue;
 		k->aside[i] = device_alloc(c, "program_run", (int64_t)output_bytes(p, i));
 		if (!k->aside[i])
@@ -289,7 +310,10 @@ static tgc_status prepare(struct call *k, void ***leaf_data)
 	if (!s)
 		s = realize_homes(c, &p->linear);
 	program_refresh(p);
-	return s ? s : realize_leaves(c, &k->arena, &p->linear, k->inputs, leaf_data);
+	const void *const *inputs = k->inputs;
+	if (!s && device_is_far(c))
+		s = stage_inputs(k, &inputs);
+	return s ? s : realize_leaves(c, &k->arena, &p->linear, inputs, leaf_data);
 }
 
 static tgc_status run(struct call *k)
@@ -301,9 +325,11 @@ static tgc_status run(struct call *k)
 		s = realize_run(p->ctx, &p->linear.prog, p->entry, leaf_data, k->out_data);
 	for (int i = 0; i < p->nouts && k->aside; i++) {
 		if (k->aside[i] && !s)
-			memcpy(k->outputs[i], k->aside[i]->data, output_bytes(p, i));
+			s = device_read(p->ctx, "program_run", k->outputs[i], k->aside[i]->data, output_bytes(p, i));
 		buffer_unref(k->aside[i]);
 	}
+	for (int i = 0; i < p->ninputs && k->staged; i++)
+		buffer_unref(k->staged[i]);
 	if (!s)
 		store_commit(p->ctx, k->nstores, k->stores);
 	else

@@ -255,6 +255,17 @@ static bool read_values(struct load *w, void *to, size_t bytes)
 	return true;
 }
 
+static bool load_values(struct load *w, void *to, size_t bytes)
+{
+	if (!device_is_far(w->c))
+		return read_values(w, to, bytes);
+	void *near = malloc(bytes + 1);
+	bool ok = near ? read_values(w, near, bytes) : fail(w, TGC_ERROR_MEMORY, "no memory");
+	ok = ok && device_write(w->c, OP, to, near, bytes) == TGC_OK;
+	free(near);
+	return ok;
+}
+
 static struct node *load_data(struct load *w, const struct pnode *like, size_t bytes)
 {
 	if ((int64_t)bytes > w->from->left) // before there is memory for it
@@ -263,7 +274,7 @@ static struct node *load_data(struct load *w, const struct pnode *like, size_t b
 	if (!n)
 		return NULL;
 	n->buf = device_alloc(w->c, OP, (int64_t)bytes);
-	if (n->buf && read_values(w, n->buf->data, bytes))
+	if (n->buf && load_values(w, n->buf->data, bytes))
 		return n;
 	node_unref(w->c, n);
 	return NULL;
@@ -328,7 +339,7 @@ static bool load(struct load *w, const char *text)
 		return fail(w, TGC_ERROR_MEMORY, "no memory");
 	if (!load_leaves(w))
 		return false;
-	if (device_of(c)->interp)
+	if (device_of(c)->kind->interp)
 		return true;
 	w->p->entry = plans_make(c, &w->p->linear);
 	return w->p->entry;

@@ -55,6 +55,22 @@ static void put(struct sink *s, const void *data, size_t n)
 	}
 }
 
+static void put_leaf(struct sink *s, struct tgc_context *c, const void *data, size_t bytes)
+{
+	if (!device_is_far(c)) {
+		put(s, data, bytes);
+		return;
+	}
+	void *near = malloc(bytes + 1);
+	if (!near)
+		s->error = ENOMEM;
+	else if (device_read(c, "program_save", near, data, bytes))
+		s->error = EIO;
+	else
+		put(s, near, bytes);
+	free(near);
+}
+
 // Afterwards h->data_bytes and the sums are known.
 static void put_data(struct sink *s, const struct tgc_program *p, void *const *leaf_data,
                      struct program_head *h)
@@ -65,7 +81,7 @@ static void put_data(struct sink *s, const struct tgc_program *p, void *const *l
 		size_t bytes = (size_t)f->elems * tgc_type_bytes((tgc_type)f->type);
 		if (f->cls != LEAF_VARIABLE && f->cls != LEAF_DATA)
 			continue;
-		put(s, leaf_data[i], bytes);
+		put_leaf(s, p->ctx, leaf_data[i], bytes);
 		h->data_bytes += bytes;
 	}
 	XXH128_hash_t sum = XXH3_128bits_digest(s->sum);

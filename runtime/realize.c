@@ -38,9 +38,7 @@ tgc_status realize_read(struct tgc_context *c, struct node *n, void *data, size_
 	const struct buffer *b = realize_buffer(n);
 	if (!b)
 		return context_fail(c, TGC_ERROR_HANDLE, "read", "the value is gone");
-	if (bytes)
-		memcpy(data, b->data, bytes);
-	return TGC_OK;
+	return device_read(c, "read", data, b->data, bytes);
 }
 
 // ---- running a program ------------------------------------------------------------------------------------------
@@ -143,7 +141,7 @@ static tgc_status prepare(struct request *r, struct linear *l, struct plan_entry
 	if (!s)
 		s = output_memory(r, out_data);
 	*e = NULL;
-	if (!s && !device_of(c)->interp && !(*e = plans_get(c, l)))
+	if (!s && !device_of(c)->kind->interp && !(*e = plans_get(c, l)))
 		s = failed(c);
 	return s ? s : realize_leaves(c, &r->arena, l, NULL, leaf_data);
 }
@@ -232,7 +230,9 @@ static tgc_status take_initial(struct tgc_context *c, struct variable *v)
 		v->buf = device_alloc(c, "variable", from->bytes);
 		if (!v->buf)
 			return failed(c);
-		memcpy(v->buf->data, from->data, (size_t)from->bytes);
+		tgc_status s = device_copy(c, "variable", v->buf->data, from->data, (size_t)from->bytes);
+		if (s)
+			return s;
 	}
 	struct node *initial = v->initial;
 	v->initial = NULL;

@@ -30,12 +30,17 @@ void sites_close(struct runtime *r);
 // fn(user, i) for each i < n, on at most `threads` threads; returns when all are done.
 void parallel_run(int n, int threads, void (*fn)(void *user, int i), void *user);
 
+struct plan_entry;
+struct step_run;
+struct code;
+
 // ---- context_open.c: the runtime's part of a context -----------------------------------------------------------
 struct device {
 	struct runtime *process;
+	const struct device_kind *kind; // NULL: none
+	void *own;                      // the kind's
 	const char *name, *reason;
-	char reason_text[256];
-	bool interp;
+	char reason_text[1024];
 	bool ready;
 	bool skip_kernels; // host time is being measured
 	struct pool *pool;
@@ -55,6 +60,36 @@ tgc_status device_check(struct tgc_context *c, const char *op);
 struct buffer *device_alloc(struct tgc_context *c, const char *op, int64_t bytes);
 bool debug_on(const struct tgc_context *c, char letter);
 void debug_text(struct tgc_context *c, char letter, const char *text); // line by line
+
+// ---- device.c: kinds of devices; memory that may not be the host's -----------------------------------------------
+enum way { TO_DEVICE, FROM_DEVICE, WITHIN_DEVICE };
+struct device_kind {
+	const char *name;
+	bool interp;       // runs programs, not plans
+	bool whole_device; // scratch of a kernel is one piece, not one a thread
+	const struct memory_kind *memory; // NULL: the host's
+	// Sets target and own; false: why it cannot be used here.
+	bool (*open)(struct tgc_context *c, struct device *d, struct text *why);
+	void (*close)(struct device *d); // NULL: nothing to do
+	tgc_status (*compile)(struct tgc_context *c, int n, struct kernel *const *kernels, const struct code **codes);
+	void (*release)(struct runtime *r, const struct code *code);
+	// One kernel, its arguments in e->args; NULL: on the pool.
+	tgc_status (*launch)(struct tgc_context *c, struct plan_entry *e, const struct step_run *r);
+	// A whole plan, as exec_run does it; NULL: step by step.
+	tgc_status (*run)(struct tgc_context *c, struct plan_entry *e, void *const *leaf_data, void *const *out_data);
+	void (*forget)(struct plan_entry *e); // what run has kept of a plan; NULL: nothing
+	tgc_status (*copy)(struct tgc_context *c, const char *op, void *to, const void *from, size_t bytes, enum way way);
+};
+// By name, tests' own ones too; NULL: unknown. Without a name the list as text: "cpu, cuda and interp".
+const struct device_kind *device_find(const char *name);
+const char *device_names(void);
+// Tests may bring one more kind: this is NULL but in their programs.
+extern const struct device_kind *const device_extra __attribute__((weak));
+// One side is host memory; after what runs already. An error is recorded.
+tgc_status device_write(struct tgc_context *c, const char *op, void *to, const void *from, size_t bytes);
+tgc_status device_read(struct tgc_context *c, const char *op, void *to, const void *from, size_t bytes);
+tgc_status device_copy(struct tgc_context *c, const char *op, void *to, const void *from, size_t bytes);
+static inline bool device_is_far(const struct tgc_context *c) { return device_of(c)->kind->memory; }
 
 // ---- target.c: target records ---------------------------------------------------------------------------------
 const struct target *target_host(void);            // by the processor's features
@@ -77,7 +112,12 @@ struct buffer {
 	void *data;
 	int64_t bytes;
 };
-struct allocator *allocator_new(size_t limit_bytes);
+struct memory_kind { // where blocks come from
+	void *(*take)(void *user, int64_t bytes); // NULL: none left
+	void (*give)(void *user, void *data, int64_t bytes);
+	int64_t (*all)(void *user); // bytes that there are
+};
+struct allocator *allocator_new(size_t limit_bytes, const struct memory_kind *kind, void *user); // NULL: the host's
 void allocator_free(struct allocator *a);
 struct buffer *buffer_new(struct allocator *a, int64_t bytes); // one reference; NULL: out of memory
 struct buffer *buffer_ref(struct buffer *b);
@@ -179,6 +219,8 @@ struct plan_entry { // a plan ready to run
 	int32_t *flags;
 	int64_t scratch_bytes; // a thread
 	struct runtime *process;
+	const struct device_kind *kind;
+	void *own;           // the kind's
 	struct trace *trace; // NULL: none
 	struct arena arena;
 };

@@ -52,7 +52,7 @@ static void keep_old(struct readers *w, const struct node *home)
 			w->status = w->c->status;
 			return;
 		}
-		memcpy(s->keep->data, s->var->buf->data, (size_t)s->keep->bytes);
+		w->status = device_copy(w->c, "realize", s->keep->data, s->var->buf->data, (size_t)s->keep->bytes);
 		context_log(w->c, 'p',
 		            "the old value of a variable is kept for a tensor that reads it (%lld bytes)",
 		            (long long)s->keep->bytes);

@@ -54,7 +54,7 @@ static void pool_covers_every_block_once(void **state)
 static void memory_is_aligned_and_reused(void **state)
 {
 	static const int64_t sizes[] = {0, 1, 64, 65, 1000, 4096, 100000, 2 << 20, (2 << 20) + 1, 9 << 20};
-	struct allocator *a = allocator_new(0);
+	struct allocator *a = allocator_new(0, NULL, NULL);
 
 	(void)state;
 	for (int i = 0; i < TG_COUNT(sizes); i++) {
@@ -78,7 +78,7 @@ static void memory_is_aligned_and_reused(void **state)
 
 static void memory_has_a_limit(void **state)
 {
-	struct allocator *a = allocator_new(10 << 20);
+	struct allocator *a = allocator_new(10 << 20, NULL, NULL);
 	struct buffer *x = buffer_new(a, 6 << 20);
 
 	(void)state;
