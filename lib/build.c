@@ -11,9 +11,11 @@ struct node *build_node(struct tgc_context *c, int op, tgc_type type, int rank, 
 	for (int i = 0; i < nsrc; i++)
 		if (!src[i])
 			return NULL;
-	for (int i = 0; i < rank; i++)
-		if (dims[i].n == 0)
-			return build_full(c, type, rank, dims, (union number){.i = 0});
+	bool empty = op_is_elementwise(op) && src[0]->flags & NODE_EMPTY;
+	for (int i = 0; i < rank && !op_is_elementwise(op); i++)
+		empty |= dims[i].n == 0;
+	if (empty)
+		return build_full(c, type, rank, dims, (union number){.i = 0});
 	return node_new(c, op, type, rank, dims, nsrc, src, nattr, attr);
 }
 
@@ -30,16 +32,44 @@ static struct node *move(struct tgc_context *c, int op, struct node *x, int rank
 	return r;
 }
 
-struct node *build_full(struct tgc_context *c, tgc_type t, int rank, const struct dim *d, union number v)
+static struct literal *literal_place(struct tgc_context *c, tgc_type t, int rank, int64_t bits)
+{
+	uint64_t h = ((uint64_t)bits ^ (uint64_t)(rank << 8 | (int)t)) * 0x9e3779b97f4a7c15u;
+	return &c->literals[h >> 32 & (LITERALS - 1)];
+}
+
+void build_forget(struct tgc_context *c, const struct node *literal)
+{
+	for (int i = 0; i < LITERALS; i++)
+		if (c->literals[i].node == literal)
+			c->literals[i].node = NULL;
+}
+
+// A literal of one element and that rank.
+static struct node *literal(struct tgc_context *c, tgc_type t, int rank, union number v)
 {
 	static const struct dim ones[TGC_MAX_RANK] = {{1, 0}, {1, 0}, {1, 0}, {1, 0},
 	                                              {1, 0}, {1, 0}, {1, 0}, {1, 0}};
-	struct node *n = build_const(c, t, v);
+	struct literal *l = literal_place(c, t, rank, v.i);
+	struct node *n = l->node;
+	if (n && l->bits == v.i && n->type == t && n->rank == rank)
+		return node_ref(n);
+	n = build_const(c, t, v);
+	if (rank > 0)
+		n = move(c, OP_RESHAPE, n, rank, ones);
+	if (n) {
+		*l = (struct literal){n, v.i};
+		n->flags |= NODE_LITERAL;
+	}
+	return n;
+}
+
+struct node *build_full(struct tgc_context *c, tgc_type t, int rank, const struct dim *d, union number v)
+{
+	struct node *n = literal(c, t, rank, v);
 	bool grows = false;
 	for (int i = 0; i < rank; i++)
 		grows |= d[i].n != 1 || d[i].sym != 0;
-	if (rank > 0)
-		n = move(c, OP_RESHAPE, n, rank, ones);
 	return grows ? move(c, OP_EXPAND, n, rank, d) : n;
 }
 
@@ -156,7 +186,9 @@ struct pair { // the operands of a binary operation and their values, where they
 
 static bool is_num(const struct pair *p, double v)
 {
-	return p->y_full && number_equal(p->yv, number_from_double((tgc_type)p->y->type, v));
+	tgc_type t = (tgc_type)p->y->type; // v is a value of every type of floats
+	union number n = {.f = v};
+	return p->y_full && number_equal(p->yv, type_is_float(t) ? n : number_from_double(t, v));
 }
 
 static bool is_zero(const struct pair *p) // of either sign

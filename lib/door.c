@@ -52,17 +52,15 @@ static void check_operand(struct door *d, const char *names, int i, const tgc_te
 
 struct door door_open(const char *op, const void *site, const char *names, int n, tgc_tensor *const *x)
 {
-	struct door d = {.op = op, .ok = true};
-	for (int i = 0; i < n && !d.c; i++)
-		d.c = x[i] ? x[i]->ctx : NULL;
-	if (!d.c) {
-		d.ok = false;
-		d.status = TGC_ERROR_ARG;
-		return d;
-	}
-	enter(d.c, site);
+	struct tgc_context *c = NULL;
+	for (int i = 0; i < n && !c; i++)
+		c = x[i] ? x[i]->ctx : NULL;
+	if (!c)
+		return (struct door){.op = op, .status = TGC_ERROR_ARG};
+	struct door d = {.c = c, .op = op, .ok = true};
+	enter(c, site);
 	for (int i = 0; i < n; i++)
-		if (!x[i] || x[i]->ctx != d.c || !x[i]->node)
+		if (!x[i] || x[i]->ctx != c || !x[i]->node)
 			check_operand(&d, names, i, x[i]);
 	return d;
 }

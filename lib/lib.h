@@ -77,7 +77,10 @@ struct op_info {
 };
 extern const struct op_info op_info[OP_COUNT];
 int op_find(const char *name); // -1 if there is none
-bool op_is_elementwise(int op); // unary, cast, binary, compare, fma, select
+static inline bool op_is_elementwise(int op) // unary, cast, binary, compare, fma, select: together in ops.def
+{
+	return op >= OP_NEG && op <= OP_SELECT;
+}
 static inline bool type_is_float(tgc_type t)
 {
 	return t <= TGC_BF16;
@@ -121,8 +124,7 @@ struct buffer; // device memory, reference-counted; owned by the runtime
 // attr of the sources: VARIABLE {id, version, struct variable *}; DATA {id, 0} or, for a tgc_input, {id, 1};
 // SCALAR {id, version, the value's bits (union number)}; CONST {the value's bits}.
 struct node {
-	struct node *next; // intern chain
-	struct node *dead; // release list
+	struct node *next; // intern chain; list of the dying, of free storage
 	uint64_t hash;
 	union {
 		uint64_t head; // what follows, to be copied and compared at once
@@ -137,18 +139,21 @@ struct node {
 	uint16_t size; // class of its storage
 	uint16_t flags;
 	struct buffer *buf; // its value, once realized; NULL before. Row-major. One reference, given back at death
-	struct node **src;
-	struct dim *dims;
-	int64_t *attr;
+	const struct dim *dims; // elementwise: its first source's, else behind src
+	int64_t *attr;          // behind them
+	struct node *src[];
 };
 enum {
 	NODE_STALE = 1, // a read of a variable whose home was overwritten since
 	NODE_NAMED = 2, // origin.c knows it
+	NODE_EMPTY = 4, // an axis has no elements; set where dims are its own
+	NODE_LITERAL = 8, // build.c remembers it
 };
 
 struct node *node_new(struct tgc_context *c, int op, tgc_type type, int rank, const struct dim *dims, int nsrc,
                       struct node *const *src, int nattr, const int64_t *attr);
-// ^ interns; the result carries one reference for the caller, sources are referenced, not taken.
+// ^ interns; the result carries one reference for the caller, sources are referenced, not taken. dims of an
+//   elementwise operation are its sources'.
 //   NULL when out of memory (the context then holds MEMORY).
 void node_release(struct tgc_context *c, struct node *n); // its last reference is gone; iterative
 // NULL is allowed.
@@ -206,6 +211,7 @@ _Static_assert(sizeof(struct tg_caxis) == 64, "eight words an axis");
 // All take borrowed sources and return a new reference; NULL source or out of memory gives NULL. They trust
 // their arguments: ops.c checks at the public door.
 struct node *build_const(struct tgc_context *c, tgc_type t, union number v);             // rank 0
+void build_forget(struct tgc_context *c, const struct node *literal); // it dies
 struct node *build_full(struct tgc_context *c, tgc_type t, int rank, const struct dim *d, union number v);
 struct node *build_unary(struct tgc_context *c, int op, struct node *x);
 struct node *build_cast(struct tgc_context *c, struct node *x, tgc_type t);
@@ -280,7 +286,7 @@ struct backend {
 	void (*site_text)(const struct tgc_context *c, const void *site, char *text, size_t bytes);
 };
 
-enum { NODE_CLASSES = 16, NODE_CLASS_BYTES = 32 };
+enum { NODE_CLASSES = 32, NODE_CLASS_BYTES = 16, LITERALS = 16 };
 
 struct tgc_context {
 	struct host_alloc host;
@@ -302,6 +308,10 @@ struct tgc_context {
 	uint64_t seed;
 	uint64_t counter; // random blocks handed out
 	struct node *seed_node;
+	struct literal { // of one element, that live: a step asks for the same few again and again
+		struct node *node; // NULL: none; not referenced
+		int64_t bits;
+	} literals[LITERALS];
 	struct names *names; // interned scope names, symbols of axes
 	struct origins *origins; // NULL: no listing is wanted
 	const char *name;    // current scope name
@@ -487,7 +497,7 @@ struct pnode {
 	int32_t leaf; // index into leaves for VARIABLE, DATA, SCALAR and promoted CONST; else -1
 	int32_t origin; // 1 + the node of the linearised program that it stands for; 0: not known. Not in the text
 	int32_t *src; // smaller numbers than its own: the array is in topological order
-	struct dim *dims;
+	const struct dim *dims;
 	int64_t *attr; // CONST: the number's bits; VARIABLE, DATA, SCALAR: none here
 };
 struct pleaf {

@@ -11,7 +11,7 @@ enum { KEY_ESCAPE = -1, KEY_SYMBOL = -2 };
 
 struct frame {
 	struct node *n;
-	int32_t next; // source to look at
+	struct node **next, **end; // sources still to look at
 };
 struct walk {
 	struct tgc_context *c;
@@ -20,8 +20,6 @@ struct walk {
 	uint32_t epoch;
 	struct frame *stack;
 	int depth, stack_cap;
-	int32_t *pool; // of operand numbers
-	int pool_left;
 	uint32_t *key, *key_end; // where the key goes on, and to where there is room
 	int leaves_cap, consts_cap;
 	int64_t *syms; // by number
@@ -90,8 +88,9 @@ static int symbol(struct walk *w, int64_t sym)
 // Sizes with symbols: the instruction gets dims of its own, with their numbers. NULL: out of memory.
 static uint32_t *put_symbols(struct walk *w, struct pnode *p, uint32_t *k)
 {
-	struct dim *own = p->dims = arena_dup(w->a, p->dims, sizeof *own * p->rank);
+	struct dim *own = arena_dup(w->a, p->dims, sizeof *own * p->rank);
 
+	p->dims = own;
 	for (int i = 0; own && i < p->rank; i++) {
 		if (own[i].sym) {
 			own[i].sym = symbol(w, own[i].sym);
@@ -170,50 +169,39 @@ static uint32_t *emit_leaf(struct walk *w, struct node *n, int cls, struct pnode
 	*p = (struct pnode){.op = leaf_op[cls], .type = n->type, .rank = n->rank, .dims = n->dims};
 	p->leaf = leaf_new(w, (enum leaf_class)cls, n->type, n->slot, node_elems(n), n);
 	*k++ = (uint32_t)(p->op | n->type << 8 | n->rank << 16 | (cls + 1) << 24);
-	return p->leaf < 0 ? NULL : k;
+	return p->leaf < 0 ? NULL : put_dims(w, p, k);
 }
 
-static bool pool_reserve(struct walk *w, int n)
-{
-	if (w->pool_left >= n)
-		return true;
-	w->pool_left = n > 1024 ? n : 1024;
-	w->pool = arena_grow(w->a, NULL, 0, sizeof *w->pool * (size_t)w->pool_left);
-	return w->pool != NULL;
-}
-
+// The numbers of its sources are a part of the key: there they stay, also when the key moves on to more room.
 static inline uint32_t *emit_op(struct walk *w, const struct node *n, struct pnode *p, uint32_t *k)
 {
-	int nsrc = n->nsrc, nattr = n->nattr;
-	int32_t *src;
+	int nsrc = n->nsrc;
 
 	p->head = n->head;
 	p->leaf = -1;
-	p->dims = n->dims;
 	p->attr = n->attr;
 	memcpy(k, &n->head, sizeof n->head);
 	k += sizeof n->head / sizeof *k;
-	if (n->op == OP_CONST) {
-		p->src = NULL;
-		return const_new(w, n->slot, n) ? k : NULL;
-	}
-	for (int i = 0; i < nattr; i++)
-		k = put_number(k, n->attr[i]);
-	if (!pool_reserve(w, nsrc))
-		return NULL;
-	src = p->src = w->pool;
 	for (int i = 0; i < nsrc; i++)
-		*k++ = (uint32_t)(src[i] = n->src[i]->slot);
-	w->pool += nsrc;
-	w->pool_left -= nsrc;
-	return k;
+		k[i] = (uint32_t)n->src[i]->slot;
+	p->src = (int32_t *)k;
+	k += nsrc;
+	if (op_is_elementwise(n->op)) { // the sources say its shape, and there are no attributes
+		p->dims = w->l->prog.nodes[p->src[0]].dims;
+		return k;
+	}
+	p->dims = n->dims;
+	if (n->op == OP_CONST)
+		return const_new(w, n->slot, n) ? k : NULL;
+	for (int i = 0; i < n->nattr; i++)
+		k = put_number(k, n->attr[i]);
+	return put_dims(w, p, k);
 }
 
 // Appends n; its sources are numbered.
-static bool emit(struct walk *w, struct node *n, int cls)
+static inline bool emit(struct walk *w, struct node *n, int cls)
 {
 	struct prog *prog = &w->l->prog;
-	struct pnode *p;
 	uint32_t *k;
 
 	n->mark = w->epoch;
@@ -222,12 +210,11 @@ static bool emit(struct walk *w, struct node *n, int cls)
 		return true;
 	}
 	if ((prog->n == prog->cap && !prog_reserve(prog, prog->n + 1)) ||
-	    !key_reserve(w, 2 + 5 * (size_t)n->rank + 3 * (size_t)n->nattr + n->nsrc))
+	    !key_reserve(w, 2 + 5 * TGC_MAX_RANK + 3 * ((size_t)n->nattr + n->nsrc)))
 		return false;
 	n->slot = prog->n;
-	p = &prog->nodes[prog->n];
-	k = cls >= 0 ? emit_leaf(w, n, cls, p, w->key) : emit_op(w, n, p, w->key);
-	k = k ? put_dims(w, p, k) : NULL;
+	k = cls >= 0 ? emit_leaf(w, n, cls, &prog->nodes[prog->n], w->key)
+	             : emit_op(w, n, &prog->nodes[prog->n], w->key);
 	if (!k)
 		return false;
 	w->key = k;
@@ -235,46 +222,49 @@ static bool emit(struct walk *w, struct node *n, int cls)
 	return true;
 }
 
-// A node met for the first time: leaves are appended at once, others wait for their sources.
-static bool enter(struct walk *w, struct node *n)
+static bool usable(struct walk *w, const struct node *n, int cls)
 {
-	int cls = leaf_class(n);
-
 	if (cls == LEAF_INPUT)
 		return fail(w, "an input (tgc_input) has no value here: only tgc_compile can bind it");
 	if (cls == LEAF_VARIABLE && n->flags & NODE_STALE)
 		return fail(w, "a variable was overwritten by an assignment since this value was recorded; "
 		               "realize the value before assigning");
+	return true;
+}
+
+// A node met for the first time: leaves are appended at once, others wait for their sources.
+static inline bool enter(struct walk *w, struct node *n)
+{
+	int cls = leaf_class(n);
+
 	if (cls >= 0 || n->nsrc == 0)
-		return emit(w, n, cls);
+		return usable(w, n, cls) && emit(w, n, cls);
 	if (w->depth == w->stack_cap && !widen(w->a, &w->stack, w->depth, &w->stack_cap, sizeof *w->stack))
 		return false;
-	w->stack[w->depth++] = (struct frame){n, 0};
+	w->stack[w->depth++] = (struct frame){n, n->src, n->src + n->nsrc};
 	return true;
 }
 
 // Post-order from n.
 static bool visit(struct walk *w, struct node *n)
 {
-	if (n->mark == w->epoch)
-		return true;
-	if (!enter(w, n))
-		return false;
-	while (w->depth) {
+	while (n->mark == w->epoch || enter(w, n)) {
 		struct frame *f = &w->stack[w->depth - 1];
 
-		while (f->next < f->n->nsrc && f->n->src[f->next]->mark == w->epoch)
-			f->next++;
-		if (f->next < f->n->nsrc) {
-			if (!enter(w, f->n->src[f->next++]))
-				return false;
-		} else {
-			w->depth--;
+		for (;; f--) { // what has all its sources
+			if (w->depth == 0)
+				return true;
+			while (f->next < f->end && (*f->next)->mark == w->epoch)
+				f->next++;
+			if (f->next < f->end)
+				break;
 			if (!emit(w, f->n, -1))
 				return false;
+			w->depth--;
 		}
+		n = *f->next++;
 	}
-	return true;
+	return false;
 }
 
 static bool add_inputs(struct walk *w, int n, struct node *const *inputs)

@@ -6,38 +6,51 @@
 
 static const uint64_t MIX = 0x9e3779b97f4a7c15u;
 
-// Sources, dimensions and attributes lie behind the node as words. Their products with odd constants are
-// independent of each other, which a chain of mixing steps would not be.
+// Sources, dimensions and attributes lie behind the node as words. An elementwise operation has the shape of its first
+// source, and no dimensions of its own.
 typedef uint64_t __attribute__((may_alias)) word;
+
+static inline int rank_kept(int op, int rank) // how many dimensions the node itself holds
+{
+	return op_is_elementwise(op) ? 0 : rank;
+}
 
 static int words_of(const struct node *n)
 {
-	return n->nsrc + 2 * n->rank + n->nattr;
+	return n->nsrc + 2 * rank_kept(n->op, n->rank) + n->nattr;
 }
 
-struct sum { // a hash in the making; k, an odd constant, moves on with every summand
-	uint64_t h, k;
-};
-
-// Copies words and adds them to the hash.
-static inline struct sum put(word *to, const void *from, int n, struct sum s)
+// Copies words and adds them to the hash h, each times its constant: the first k, then every odd multiple of MIX.
+static inline uint64_t put(word *to, const void *from, int n, uint64_t k, uint64_t h)
 {
 	const word *w = from;
-	for (int i = 0; i < n; i++, s.k += 2 * MIX) {
+	for (int i = 0; i < n; i++, k += 2 * MIX) {
 		to[i] = w[i];
-		s.h += (w[i] ^ w[i] >> 32) * s.k;
+		h += w[i] * k;
 	}
-	return s;
+	return h;
 }
 
-// The same for dimensions, whose symbols are mostly 0.
-static inline struct sum put_dims(struct dim *to, const struct dim *from, int n, struct sum s)
+// The same for the node's own dimensions, whose symbols are mostly 0.
+static inline uint64_t put_dims(struct dim *to, const struct dim *from, int n, uint64_t k, uint64_t h, bool *empty)
 {
-	for (int i = 0; i < n; i++, s.k += 2 * MIX) {
+	for (int i = 0; i < n; i++, k += 2 * MIX) {
 		to[i] = from[i];
-		s.h += ((uint64_t)from[i].n ^ (uint64_t)from[i].sym << 32) * s.k;
+		*empty |= from[i].n == 0;
+		h += ((uint64_t)from[i].n ^ (uint64_t)from[i].sym << 32) * k;
 	}
-	return s;
+	return h;
+}
+
+// The same for sources, which are referenced.
+static inline uint64_t put_sources(struct node **to, struct node *const *from, int n, uint64_t h)
+{
+	for (int i = 0; i < n; i++) {
+		to[i] = from[i];
+		from[i]->refs++;
+		h = (h ^ (uintptr_t)from[i]) * MIX;
+	}
+	return h;
 }
 
 static bool same(const word *a, const word *b, int words)
@@ -112,38 +125,38 @@ static void recycle(struct tgc_context *c, struct node *n)
 	c->free_nodes[n->size] = n;
 }
 
-// Made by shifts: bytes stored one by one could not be loaded as a word for some ten cycles.
-static uint64_t head_of(int op, tgc_type type, int rank, int nsrc, int nattr)
+// Filled in, but not interned yet.
+static struct node *candidate(struct tgc_context *c, int op, tgc_type type, int rank, const struct dim *dims, int nsrc,
+                              struct node *const *src, int nattr, const int64_t *attr)
 {
-	_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "op is the lowest byte of head");
-	return (uint64_t)op | (uint64_t)type << 8 | (uint64_t)rank << 16 | (uint64_t)nsrc << 32 | (uint64_t)nattr << 48;
-}
-
-// Filled in, but neither interned nor holding references yet.
-static struct node *candidate(struct tgc_context *c, uint64_t head, const struct dim *dims,
-                              struct node *const *src, const int64_t *attr)
-{
-	struct node like = {.head = head}, *n = storage(c, words_of(&like));
+	int own = rank_kept(op, rank);
+	struct node *n = storage(c, nsrc + 2 * own + nattr);
 	if (!n) {
 		c->slabs.failed = false;
-		context_fail(c, TGC_ERROR_MEMORY, op_info[like.op].name, "no memory for one more value");
+		context_fail(c, TGC_ERROR_MEMORY, op_info[op].name, "no memory for one more value");
 		return NULL;
 	}
-	n->head = head;
+	n->op = (uint8_t)op; // head is not read here: bytes just stored cannot be loaded as a word for some ten cycles
+	n->type = (uint8_t)type;
+	n->rank = (uint8_t)rank;
+	n->pad = 0;
+	n->nsrc = (uint16_t)nsrc;
+	n->nattr = (uint16_t)nattr;
 	n->refs = 1;
-	n->flags = 0;
 	n->mark = 0;
 	n->slot = -1;
 	n->buf = NULL;
-	n->src = (struct node **)(n + 1);
-	n->dims = (struct dim *)(n->src + like.nsrc);
-	n->attr = (int64_t *)(n->dims + like.rank);
-	struct sum s = {head, MIX};
-	s = put((word *)n->src, src, like.nsrc, s);
-	s = put_dims(n->dims, dims, like.rank, s);
-	s = put((word *)n->attr, attr, like.nattr, s);
-	s.h = (s.h ^ s.h >> 32) * MIX;
-	n->hash = s.h ^ s.h >> 29;
+	struct dim *behind = (struct dim *)(n->src + nsrc);
+	n->dims = op_is_elementwise(op) ? src[0]->dims : behind;
+	n->attr = (int64_t *)(behind + own);
+	uint64_t h = (uint64_t)op | (uint64_t)type << 8 | (uint64_t)rank << 16;
+	bool empty = false;
+	h = put_sources(n->src, src, nsrc, h);
+	h = put_dims(behind, dims, own, MIX, h, &empty);
+	h = put((word *)n->attr, attr, nattr, MIX * 65, h);
+	n->flags = empty ? NODE_EMPTY : 0;
+	h = (h ^ h >> 32) * MIX;
+	n->hash = h ^ h >> 29;
 	return n;
 }
 
@@ -151,7 +164,7 @@ struct node *node_new(struct tgc_context *c, int op, tgc_type type, int rank, co
                       struct node *const *src, int nattr, const int64_t *attr)
 {
 	assert(rank <= TGC_MAX_RANK && (nsrc | nattr) <= UINT16_MAX);
-	struct node *n = candidate(c, head_of(op, type, rank, nsrc, nattr), dims, src, attr);
+	struct node *n = candidate(c, op, type, rank, dims, nsrc, src, nattr, attr);
 	if (!n)
 		return NULL;
 	if (c->table_used >= c->table_cap / 2)
@@ -159,11 +172,11 @@ struct node *node_new(struct tgc_context *c, int op, tgc_type type, int rank, co
 	struct node **b = bucket(c, n->hash);
 	for (struct node *old = *b; old; old = old->next)
 		if (old->hash == n->hash && equal(old, n)) {
+			for (int i = 0; i < nsrc; i++)
+				src[i]->refs--; // old's own remain
 			recycle(c, n);
 			return node_ref(old);
 		}
-	for (int i = 0; i < nsrc; i++)
-		n->src[i]->refs++;
 	if (op == OP_VARIABLE)
 		node_variable(n)->refs++;
 	n->next = *b;
@@ -173,38 +186,42 @@ struct node *node_new(struct tgc_context *c, int op, tgc_type type, int rank, co
 	return n;
 }
 
-static void forget(struct tgc_context *c, struct node *n)
+// Takes n out of the table and puts it before the list of the dying.
+static struct node *forget(struct tgc_context *c, struct node *n, struct node *dying)
 {
 	struct node **b = bucket(c, n->hash);
 	while (*b != n)
 		b = &(*b)->next;
 	*b = n->next;
 	c->table_used--;
+	n->next = dying;
+	return n;
+}
+
+static void unlist(struct tgc_context *c, const struct node *n)
+{
+	if (n->flags & NODE_NAMED)
+		origin_forget(c, n);
+	if (n->flags & NODE_LITERAL)
+		build_forget(c, n);
 }
 
 void node_release(struct tgc_context *c, struct node *n)
 {
-	n->dead = NULL;
+	n = forget(c, n, NULL);
 	while (n) {
-		struct node *rest = n->dead;
-		forget(c, n);
-		for (int i = 0; i < n->nsrc; i++) {
-			struct node *s = n->src[i];
-			if (--s->refs == 0) {
-				s->dead = rest;
-				rest = s;
-			}
-		}
+		struct node *rest = n->next;
+		for (int i = 0; i < n->nsrc; i++)
+			if (--n->src[i]->refs == 0)
+				rest = forget(c, n->src[i], rest);
 		if (n->buf)
 			c->backend.buffer_unref(n->buf);
-		if (n->flags & NODE_NAMED)
-			origin_forget(c, n);
+		if (n->flags & (NODE_NAMED | NODE_LITERAL))
+			unlist(c, n);
 		// A variable that dies may let go of its initialiser: one more for the list.
 		struct node *initial = n->op == OP_VARIABLE ? variable_unref(c, node_variable(n)) : NULL;
-		if (initial && --initial->refs == 0) {
-			initial->dead = rest;
-			rest = initial;
-		}
+		if (initial && --initial->refs == 0)
+			rest = forget(c, initial, rest);
 		recycle(c, n);
 		n = rest;
 	}

@@ -66,8 +66,9 @@ static bool operands(struct door *d, int n, const tgc_arg *args, const struct no
 	if (!common_shape(d, count, shaped, &rank, &dims, space))
 		return false;
 	for (int i = 0; i < n; i++) {
-		if (args[i].kind == 0)
-			out[i] = build_broadcast(d->c, args[i].u.tensor->node, rank, dims);
+		struct node *x = args[i].kind == 0 ? args[i].u.tensor->node : NULL;
+		if (x)
+			out[i] = x->dims == dims ? node_ref(x) : build_broadcast(d->c, x, rank, dims);
 		else if (door_number(d, args[i], (tgc_type)first->type, &v))
 			out[i] = build_full(d->c, (tgc_type)first->type, rank, dims, v);
 		if (!out[i])

@@ -28,12 +28,6 @@ int op_find(const char *name)
 	return -1;
 }
 
-bool op_is_elementwise(int op)
-{
-	enum op_class k = op_info[op].cls;
-	return k == CLASS_UNARY || k == CLASS_BINARY || k == CLASS_COMPARE || k == CLASS_TERNARY;
-}
-
 bool type_is_int(tgc_type t)
 {
 	return t >= TGC_I8 && t <= TGC_U64;

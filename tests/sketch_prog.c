@@ -19,11 +19,13 @@ static int emit(struct oracle *o, int op, tgc_type t, int rank, const int64_t *d
 	                    .nsrc = (uint16_t)nsrc,
 	                    .nattr = (uint16_t)nattr,
 	                    .leaf = -1};
-	n->dims = calloc((size_t)rank + 1, sizeof *n->dims);
+	struct dim *d = calloc((size_t)rank + 1, sizeof *d);
+
+	n->dims = d;
 	n->src = calloc((size_t)nsrc + 1, sizeof *n->src);
 	n->attr = calloc((size_t)nattr + 1, sizeof *n->attr);
 	for (int a = 0; a < rank; a++)
-		n->dims[a].n = dims[a];
+		d[a].n = dims[a];
 	for (int k = 0; k < nsrc; k++)
 		n->src[k] = src[k];
 	for (int k = 0; k < nattr; k++)
@@ -319,7 +321,7 @@ void oracle_free(struct oracle *o)
 {
 	interp_values_free(&o->prog, o->values);
 	for (int i = 0; i < o->prog.n; i++) {
-		free(o->prog.nodes[i].dims);
+		free((void *)(uintptr_t)o->prog.nodes[i].dims);
 		free(o->prog.nodes[i].src);
 		free(o->prog.nodes[i].attr);
 	}

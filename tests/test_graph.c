@@ -287,6 +287,53 @@ static void numbers_mean_what_the_contract_says(void **state)
 	}
 }
 
+// op_is_elementwise asks for a range of rows.
+static void elementwise_rows_stand_together(void **state)
+{
+	(void)state;
+	for (int op = 0; op < OP_COUNT; op++) {
+		enum op_class k = op_info[op].cls;
+		bool wanted = k == CLASS_UNARY || k == CLASS_BINARY || k == CLASS_COMPARE || k == CLASS_TERNARY;
+
+		if (op_is_elementwise(op) != wanted)
+			fail_msg("%s: its row stands among others of ops.def", op_info[op].name);
+	}
+}
+
+// More literals than the context remembers, of several types and ranks, dying and asked for again.
+static void literals_are_found_again(void **state)
+{
+	tgc_context *c = tgc_context_new(NULL);
+
+	(void)state;
+	for (int round = 0; round < 3; round++) {
+		tgc_scope_begin(c);
+		tgc_tensor *x = tgc_zeros(c, TGC_F32, TGC_SHAPE(2, 3)), *all[2 * 3 * LITERALS];
+		int n = 0;
+
+		for (int again = 0; again < 2; again++)
+			for (int i = 0; i < LITERALS; i++) {
+				all[n++] = tgc_full(c, TGC_F32, TGC_SHAPE(4, 5), i + 0.5);
+				all[n++] = tgc_full(c, TGC_F64, TGC_SHAPE(4), i + 0.5);
+				all[n++] = tgc_full(c, TGC_I32, TGC_SHAPE(4), i);
+			}
+		for (int i = 0; i < n / 2; i++) {
+			union number v;
+
+			assert_ptr_equal(all[i]->node, all[i + n / 2]->node);
+			assert_true(node_is_full(all[i]->node, &v));
+			if (i % 3 < 2)
+				assert_true(v.f == i / 3 + 0.5);
+			else
+				assert_int_equal(v.i, i / 3);
+		}
+		assert_ptr_equal(tgc_add(x, 1.5)->node, tgc_add(x, 1.5)->node);
+		tgc_scope_end(c);
+	}
+	assert_int_equal(tgc_get_stats(c).handles_live, 0);
+	tgc_context_free(&c);
+}
+
 static void scopes_own_handles(void **state)
 {
 	(void)state;
@@ -746,6 +793,8 @@ int main(void)
 	    cmocka_unit_test(equal_expressions_are_one_node),
 	    cmocka_unit_test(folding_keeps_every_bit),
 	    cmocka_unit_test(numbers_mean_what_the_contract_says),
+	    cmocka_unit_test(elementwise_rows_stand_together),
+	    cmocka_unit_test(literals_are_found_again),
 	    cmocka_unit_test(scopes_own_handles),
 	    cmocka_unit_test(assignment_rebinds_at_once),
 	    cmocka_unit_test(late_scalars_keep_old_reads),
