@@ -574,16 +574,22 @@ bool linear_origins(struct tgc_context *c, struct linear *l);
 bool linear_promote(struct linear *l, const uint8_t *mask);
 
 // ---- schedule.c, group.c, layout.c, memory.c: program to plan -------------------------------------------------
+enum target_family { FAMILY_CPU, FAMILY_CUDA };
 struct target { // checked-in record; runtime chooses one, tests may name one
-	const char *name;       // "x86-64-v4", "x86-64-v3", "x86-64"
+	enum target_family family;
+	const char *name;       // "x86-64-v4", "x86-64-v3", "x86-64"; CUDA: "sm_90"
 	const char *features;   // LLVM feature string; NULL: the host's own (jit only)
 	int vector_bytes;       // 64, 32, 16
 	int vector_regs;        // 32 or 16
 	int fma_ports;
 	int64_t l1_bytes, l2_bytes, l3_bytes;
-	double bandwidth;       // bytes/ns, one thread
-	double flops;           // f32 flop/ns, one thread
+	double bandwidth;       // bytes/ns, one thread; CUDA: the whole device
+	double flops;           // f32 flop/ns, the same
 	double launch_ns;       // cost of one kernel
+	// CUDA. vector_bytes is the widest access of a thread, vector_regs the registers a thread has for a tile.
+	int sm;                 // 90
+	int processors;         // multiprocessors
+	int64_t shared_bytes;   // of a block, static
 };
 
 enum buffer_class {

@@ -22,6 +22,23 @@ static const struct target portable[] = {
     RECORD("x86-64", "", 16, 16, 2, 25),
 };
 
+// Peaks are f32 without tensor cores, as the vendor states them; launches as nodes of a graph.
+#define GPU(SM, PROCESSORS, L2_MIB, BANDWIDTH, FLOPS)                                                          \
+	{                                                                                                      \
+		.family = FAMILY_CUDA, .name = "sm_" #SM, .vector_bytes = 16, .vector_regs = 128,              \
+		.fma_ports = 4, .l1_bytes = 48 << 10, .l2_bytes = (int64_t)L2_MIB << 20,                       \
+		.l3_bytes = (int64_t)L2_MIB << 20, .bandwidth = BANDWIDTH, .flops = FLOPS, .launch_ns = 1200,  \
+		.sm = SM, .processors = PROCESSORS, .shared_bytes = 48 << 10                                   \
+	}
+
+static const struct target gpus[] = {
+    GPU(75, 40, 4, 320, 8100),       // T4
+    GPU(80, 108, 40, 1555, 19500),   // A100
+    GPU(90, 132, 50, 3350, 66900),   // H100
+    GPU(100, 148, 126, 8000, 80000), // B200
+    GPU(120, 170, 96, 1792, 104800), // RTX 5090
+};
+
 const struct target *target_host(void)
 {
 #if defined(__x86_64__)
@@ -40,5 +57,8 @@ const struct target *target_find(const char *name)
 	for (int i = 0; i < TG_COUNT(portable); i++)
 		if (strcmp(portable[i].name, name) == 0)
 			return &portable[i];
+	for (int i = 0; i < TG_COUNT(gpus); i++)
+		if (strcmp(gpus[i].name, name) == 0)
+			return &gpus[i];
 	return NULL;
 }
