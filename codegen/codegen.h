@@ -269,7 +269,10 @@ void kernel_print(const struct kernel *k, struct text *t); // canonical: renumbe
 struct kernel *kernel_parse(const char *text, char **error); // as written; NULL: *error (malloc'ed) names the line
 const char *axis_name(int kind);
 const char *space_name(int space);
-char *kernel_verify(const struct kernel *k, bool machine); // NULL if sound; machine: after bind
+// THREADS: the machine level of a GPU, where lanes are the threads of a block. There a LANE loop may hold others:
+// their lanes are then a power of two, at most 32, and with the outer ones at most 1024.
+enum kernel_level { LEVEL_FREE, LEVEL_MACHINE, LEVEL_THREADS };
+char *kernel_verify(const struct kernel *k, enum kernel_level level); // NULL if sound
 
 // ---- lower.c, lower_value.c, lower_contract.c ...: one group to a kernel at the free level ------------------
 // kbuf.node of its parameters: the plan buffer; for SEGMENTED groups that of segment 0, and lower_segment_buf says
@@ -284,12 +287,34 @@ struct kpass {
 };
 void kpass_merge(struct kernel *k, const struct target *t);     // neighbouring reductions over one range: one loop
 void kpass_tile(struct kernel *k, const struct target *t);      // chooses and splits: register tiles, lanes, chunks of 512
+void kpass_threads(struct kernel *k, const struct target *t);   // the GPU's tile: blocks and threads
 void kpass_unroll(struct kernel *k, const struct target *t);    // short serial loops with constant bounds
 void kpass_expand(struct kernel *k, const struct target *t);    // rows marked "*" into simpler instructions
 void kpass_simplify(struct kernel *k, const struct target *t);  // rebuilds: folds, shares, drops the dead
 void kpass_bind(struct kernel *k, const struct target *t);      // outermost PAR to BLOCK, others SERIAL; blocks, scratch
-extern const struct kpass kernel_passes[]; // in order; name NULL ends it
+const struct kpass *kernel_passes(const struct target *t); // of its family, in order; name NULL ends it
+enum kernel_level kernel_machine_level(const struct target *t); // what they end in
 char *kernel_run_passes(struct kernel *k, const struct target *t, bool verify); // NULL if fine
+
+// ---- emit_cuda*.c -------------------------------------------------------------------------------------------------
+// A kernel at the level THREADS as CUDA C over the names of a prelude, all of them tg_* and TG_*; the same text
+// compiles as C11 with another prelude. A phase is a function NAME_pN of `threads` threads a block; its
+// parameters are args[] of the CPU's ABI (each buffer, then each late scalar), typed, and last `char *scratch` where
+// the kernel has scratch that does not fit the shared memory.
+struct cuda_phase {
+	char name[64];
+	int threads;
+	int64_t blocks, shared_bytes;
+};
+struct cuda_source {
+	char *text; // malloc'ed, without the prelude
+	int nphases;
+	struct cuda_phase phases[16];
+	int64_t scratch_bytes; // of all blocks; 0: no such parameter
+};
+char *emit_cuda(const struct kernel *k, const struct target *t, const char *name, struct cuda_source *out);
+const char *emit_cuda_prelude(void); // for NVRTC: no #include; what the device does, then emit_cuda_common
+const char *emit_cuda_common(void);  // what is plain C over that: any prelude ends with it
 
 // ---- emit_llvm.c ------------------------------------------------------------------------------------------------
 // One module with a function NAME_pN a phase. `module` receives an LLVMModuleRef in `llvm_context` (an

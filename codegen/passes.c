@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-const struct kpass kernel_passes[] = {
+static const struct kpass cpu[] = {
     {"merge", kpass_merge},       // sees neighbouring reductions as lowering left them
     {"tile", kpass_tile},         // sees the reductions whole
     {"unroll", kpass_unroll},     // after tile: what is short now stays short
@@ -15,16 +15,36 @@ const struct kpass kernel_passes[] = {
     {NULL, NULL},
 };
 
+static const struct kpass cuda[] = {
+    {"merge", kpass_merge},
+    {"threads", kpass_threads},   // where the CPU has tile
+    {"unroll", kpass_unroll},
+    {"expand", kpass_expand},
+    {"simplify", kpass_simplify},
+    {"bind", kpass_bind},
+    {NULL, NULL},
+};
+
+const struct kpass *kernel_passes(const struct target *t)
+{
+	return t->family == FAMILY_CUDA ? cuda : cpu;
+}
+
+enum kernel_level kernel_machine_level(const struct target *t)
+{
+	return t->family == FAMILY_CUDA ? LEVEL_THREADS : LEVEL_MACHINE;
+}
+
 char *kernel_run_passes(struct kernel *k, const struct target *t, bool verify)
 {
 	struct text what = {0};
 	char *error = NULL;
-	for (const struct kpass *p = kernel_passes; p->name && !error; p++) {
+	for (const struct kpass *p = kernel_passes(t); p->name && !error; p++) {
 		p->run(k, t);
-		bool machine = p->run == kpass_bind;
+		bool last = p[1].name == NULL;
 		if (k->arena.failed)
 			text_add(&what, "out of memory");
-		else if (verify && (error = kernel_verify(k, machine)))
+		else if (verify && (error = kernel_verify(k, last ? kernel_machine_level(t) : LEVEL_FREE)))
 			text_add(&what, "after %s: %s", p->name, error);
 		free(error);
 		error = what.n ? text_take(&what) : NULL;

@@ -5,16 +5,16 @@
 
 #include <stdlib.h>
 
-enum { MAX_NESTING = 64 };
+enum { MAX_NESTING = 64, WARP = 32, MAX_THREADS = 1024 };
 
 struct checker {
 	const struct kernel *k;
-	bool machine;
+	enum kernel_level level;
 	bool *visible;   // by instruction
 	int32_t *number; // as printed
 	int32_t *uses;
 	int next, phase;
-	bool in_lane;
+	int64_t lanes; // of the open lane loops; 1: none
 	int empty; // loops around that run zero times
 	char *error;
 };
@@ -340,13 +340,24 @@ static bool check_carry(struct checker *c, const struct kloop *l, int i)
 	return l->kind != AXIS_RED || check_chain(c, l, i);
 }
 
+// Lanes in lanes are the threads of a block: groups of them, that a warp holds whole.
+static bool check_lanes(struct checker *c, const struct kloop *l, int64_t n)
+{
+	if (c->lanes > 1 && c->level == LEVEL_MACHINE)
+		return fail(c, l->inst, "lane loop inside a lane loop");
+	if (c->lanes > 1 && (n > WARP || n & (n - 1)))
+		return fail(c, l->inst, "%lld lanes inside a lane loop do not divide a warp", (long long)n);
+	return c->level != LEVEL_THREADS || n * c->lanes <= MAX_THREADS ||
+	       fail(c, l->inst, "%lld threads a block", (long long)(n * c->lanes));
+}
+
 static bool check_kind(struct checker *c, const struct kloop *l, int depth)
 {
 	union number lo, hi;
 	switch (l->kind) {
 	case AXIS_PAR:
 	case AXIS_RED:
-		if (c->machine)
+		if (c->level != LEVEL_FREE)
 			return fail(c, l->inst, "%s loop at the machine level", axis_name(l->kind));
 		break;
 	case AXIS_BLOCK:
@@ -354,14 +365,13 @@ static bool check_kind(struct checker *c, const struct kloop *l, int depth)
 			return fail(c, l->inst, "block loop inside another loop");
 		break;
 	case AXIS_LANE:
-		if (c->in_lane)
-			return fail(c, l->inst, "lane loop inside a lane loop");
-		// fallthrough
 	case AXIS_UNROLL:
 		if (!kernel_is_const(c->k, l->lo, &lo) || !kernel_is_const(c->k, l->hi, &hi) || lo.i ||
 		    hi.i < 1)
 			return fail(c, l->inst, "bounds of %s are not 0 and a positive constant",
 			            axis_name(l->kind));
+		if (l->kind == AXIS_LANE && !check_lanes(c, l, hi.i))
+			return false;
 		break;
 	default:
 		break;
@@ -403,12 +413,13 @@ static bool check_loop(struct checker *c, int loop, int region, int depth)
 		return fail(c, l->inst, "loops nest too deep");
 	if (!check_kind(c, l, depth) || !enter_loop(c, loop, region))
 		return false;
-	bool was_lane = c->in_lane, empty = kernel_trip(c->k, loop, &trip) && trip == 0;
-	c->in_lane |= l->kind == AXIS_LANE;
+	int64_t lanes = c->lanes;
+	bool empty = kernel_trip(c->k, loop, &trip) && trip == 0;
+	c->lanes *= l->kind == AXIS_LANE ? trip : 1;
 	c->empty += empty;
 	if (!check_region(c, l->body, depth + 1))
 		return false;
-	c->in_lane = was_lane;
+	c->lanes = lanes;
 	c->empty -= empty;
 	for (int i = 0; i < l->ncarry; i++)
 		if (!operand_visible(c, l->inst, l->next[i]) || !check_carry(c, l, i))
@@ -512,21 +523,21 @@ static bool check_buffers(struct checker *c)
 static void check_kernel(struct checker *c)
 {
 	const struct kernel *k = c->k;
-	if (!count_uses(c) || !check_buffers(c) || (c->machine && !check_scratch(c)))
+	if (!count_uses(c) || !check_buffers(c) || (c->level != LEVEL_FREE && !check_scratch(c)))
 		return;
 	for (c->phase = 0; c->phase < k->nphases; c->phase++) {
 		int r = k->phases[c->phase];
-		if (!check_region(c, r, 0) || (c->machine && !check_machine_phase(c, c->phase)))
+		if (!check_region(c, r, 0) || (c->level != LEVEL_FREE && !check_machine_phase(c, c->phase)))
 			return;
 		for (int i = 0; i < k->regions[r].n; i++)
 			c->visible[k->regions[r].insts[i]] = false;
 	}
 }
 
-char *kernel_verify(const struct kernel *k, bool machine)
+char *kernel_verify(const struct kernel *k, enum kernel_level level)
 {
 	size_t n = (size_t)k->n + 1;
-	struct checker c = {.k = k, .machine = machine};
+	struct checker c = {.k = k, .level = level, .lanes = 1};
 	c.visible = calloc(n, sizeof *c.visible);
 	c.number = malloc(n * sizeof *c.number);
 	c.uses = calloc(n, sizeof *c.uses);

@@ -45,7 +45,7 @@ static char *run_group(struct machine *m, const struct pstep *step, const struct
 
 	if (!k)
 		return say("lower", group, error);
-	error = kernel_verify(k, false);
+	error = t->family == FAMILY_CUDA ? kernel_run_passes(k, t, true) : kernel_verify(k, LEVEL_FREE);
 	m->nargs = m->ntables = 0;
 	for (int i = 0; i < k->nbufs && k->bufs[i].space == SPACE_GLOBAL; i++)
 		m->args[m->nargs++] = k->bufs[i].segmented ? table(m, step, k, i)

@@ -1,4 +1,4 @@
-// Runs a plan as its kernels say, before any pass, one scalar at a time.
+// Runs a plan as its kernels say, one scalar at a time: before any pass, for a GPU after them all.
 #ifndef TG_PLAN_EVAL_H
 #define TG_PLAN_EVAL_H
 

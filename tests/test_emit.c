@@ -282,7 +282,7 @@ static void prepare(struct kernel *k, const struct target *t)
 	kpass_expand(k, t);
 	kpass_simplify(k, t);
 	kpass_bind(k, t);
-	char *error = kernel_verify(k, true);
+	char *error = kernel_verify(k, LEVEL_MACHINE);
 	assert_null(error);
 }
 

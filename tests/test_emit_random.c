@@ -247,7 +247,7 @@ static void test_random(void **state)
 		struct kernel *k = make(seed);
 		kpass_expand(k, t);
 		kpass_bind(k, t);
-		char *error = kernel_verify(k, true);
+		char *error = kernel_verify(k, LEVEL_MACHINE);
 		if (!error)
 			error = run_both(k, t, seed);
 		if (error) {

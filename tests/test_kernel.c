@@ -620,9 +620,9 @@ static char *print_body(const struct kernel *k)
 	return text;
 }
 
-static void sound(const struct kernel *k, bool machine, const char *name)
+static void sound(const struct kernel *k, enum kernel_level level, const char *name)
 {
-	char *error = kernel_verify(k, machine);
+	char *error = kernel_verify(k, level);
 	if (error)
 		fail_msg("%s: %s\n%s", name, error, print(k));
 }
@@ -669,7 +669,7 @@ static void test_rows(void **state)
 		struct memory *want = evaluate(k, r->name);
 		r->pass(k, NULL);
 		if (strcmp(r->name, "a load stays in a loop that may be empty") != 0) // its guard is the loop
-			sound(k, r->pass == kpass_bind, r->name);
+			sound(k, r->pass == kpass_bind ? LEVEL_MACHINE : LEVEL_FREE, r->name);
 		char *text = print_body(k);
 		if (strcmp(text, r->after) != 0)
 			fail_msg("%s: got\n%s\nwant\n%s", r->name, text, r->after);
@@ -810,7 +810,7 @@ static void test_damaged_texts(void **state)
 			struct kernel *k = kernel_parse(copy, &error);
 			assert_true((k != NULL) == (error == NULL));
 			if (k) {
-				char *unsound = kernel_verify(k, false);
+				char *unsound = kernel_verify(k, LEVEL_FREE);
 				if (!unsound)
 					kernel_run_passes(k, &target, false);
 				free(unsound);
@@ -826,73 +826,78 @@ static void test_damaged_texts(void **state)
 // ---- mistakes the verifier finds
 
 static const struct {
-	bool machine;
+	enum kernel_level level;
 	const char *body, *error;
 } unsound[] = {
-    {false, "phase 0\n  for par %0 = 0 .. 4 {\n    %1 = add f32 %0, f32:1\n  }\n",
+    {LEVEL_FREE, "phase 0\n  for par %0 = 0 .. 4 {\n    %1 = add f32 %0, f32:1\n  }\n",
      "phase 0: (add): operand is i64, not f32"},
-    {false, "phase 0\n  %0 = add f32 f32:1\n", "phase 0: (add): 1 operands, not 2"},
-    {false, "phase 0\n  %0 = sqrt i64 5\n", "phase 0: (sqrt): no sqrt of i64"},
-    {false, "phase 0\n  %0 = lt f32 f32:1, f32:2\n", "phase 0: (lt): result is not bool"},
-    {false, "phase 0\n  %0 = select f32 f32:1, f32:1, f32:2\n", "phase 0: (select): operand is f32, not bool"},
-    {false, "phase 0\n  %0 = fma i64 1, 2, 3\n", "phase 0: (fma): of integers"},
-    {false, "phase 0\n  %0 = bitcast i64 f32:1\n", "phase 0: (bitcast): of another width"},
-    {false, "phase 0\n  store b0 [4096] f32:1\n",
+    {LEVEL_FREE, "phase 0\n  %0 = add f32 f32:1\n", "phase 0: (add): 1 operands, not 2"},
+    {LEVEL_FREE, "phase 0\n  %0 = sqrt i64 5\n", "phase 0: (sqrt): no sqrt of i64"},
+    {LEVEL_FREE, "phase 0\n  %0 = lt f32 f32:1, f32:2\n", "phase 0: (lt): result is not bool"},
+    {LEVEL_FREE, "phase 0\n  %0 = select f32 f32:1, f32:1, f32:2\n", "phase 0: (select): operand is f32, not bool"},
+    {LEVEL_FREE, "phase 0\n  %0 = fma i64 1, 2, 3\n", "phase 0: (fma): of integers"},
+    {LEVEL_FREE, "phase 0\n  %0 = bitcast i64 f32:1\n", "phase 0: (bitcast): of another width"},
+    {LEVEL_FREE, "phase 0\n  store b0 [4096] f32:1\n",
      "phase 0: (store): unguarded index 4096..4096 leaves b0 of 4096 elements"},
-    {false, "phase 0\n  for par %0 = -1 .. 4 {\n    %1 = load b0 [%0]\n  }\n",
+    {LEVEL_FREE, "phase 0\n  for par %0 = -1 .. 4 {\n    %1 = load b0 [%0]\n  }\n",
      "phase 0: (load): unguarded index -1..3 leaves b0 of 4096 elements"},
-    {false, "phase 0\n  %0 = load b2 [0]\n  %1 = load b0 [%0]\n",
+    {LEVEL_FREE, "phase 0\n  %0 = load b2 [0]\n  %1 = load b0 [%0]\n",
      "phase 0: (load): unguarded index of b0 has no known bounds"},
-    {false, "phase 0\n  store b0 [0] 1\n", "phase 0: (store): i64 in a buffer of f32"},
-    {false, "phase 0\n  store b0 [f32:0] f32:1\n", "phase 0: (store): operand is f32, not i64"},
-    {false, "phase 0\n  store b0 [0] f32:1 if 1\n", "phase 0: (store): operand is i64, not bool"},
-    {false, "phase 0\n  store b0 [0] f32:1 segment 0\n", "phase 0: (store): b0 has no segments"},
-    {false, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = table t0 [%0]\n  }\n",
+    {LEVEL_FREE, "phase 0\n  store b0 [0] 1\n", "phase 0: (store): i64 in a buffer of f32"},
+    {LEVEL_FREE, "phase 0\n  store b0 [f32:0] f32:1\n", "phase 0: (store): operand is f32, not i64"},
+    {LEVEL_FREE, "phase 0\n  store b0 [0] f32:1 if 1\n", "phase 0: (store): operand is i64, not bool"},
+    {LEVEL_FREE, "phase 0\n  store b0 [0] f32:1 segment 0\n", "phase 0: (store): b0 has no segments"},
+    {LEVEL_FREE, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = table t0 [%0]\n  }\n",
      "phase 0: (table): index may leave the table"},
-    {false, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = affine 0 1*%0\n  }\n",
+    {LEVEL_FREE, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = affine 0 1*%0\n  }\n",
      "phase 0: (affine): not canonical: it is its operand or a constant"},
-    {false, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = affine 0 0*%0\n  }\n",
+    {LEVEL_FREE, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = affine 0 0*%0\n  }\n",
      "phase 0: (affine): not canonical: a coefficient is 0"},
-    {false, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = affine 0 2*%0 3*7\n  }\n",
+    {LEVEL_FREE, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = affine 0 2*%0 3*7\n  }\n",
      "phase 0: (affine): not canonical: an operand is a constant"},
-    {false, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = affine 1 2*%0\n    %2 = affine 1 2*%1\n  }\n",
+    {LEVEL_FREE, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = affine 1 2*%0\n    %2 = affine 1 2*%1\n  }\n",
      "phase 0: (affine): not canonical: an operand is a sum"},
-    {false, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = affine 0 2*%0 2*%0\n  }\n",
+    {LEVEL_FREE, "phase 0\n  for par %0 = 0 .. 5 {\n    %1 = affine 0 2*%0 2*%0\n  }\n",
      "phase 0: (affine): not canonical: operands are not sorted"},
-    {false, "phase 0\n  for par %0 = 0 .. 5 carry %1 = f32:0 add {\n  } yield %1 -> %2\n",
+    {LEVEL_FREE, "phase 0\n  for par %0 = 0 .. 5 carry %1 = f32:0 add {\n  } yield %1 -> %2\n",
      "phase 0: (for): par loop with carries"},
-    {false, "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 none {\n  } yield %1 -> %2\n",
+    {LEVEL_FREE, "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 none {\n  } yield %1 -> %2\n",
      "phase 0: (for): carry 0 has no combining operation"},
-    {false,
+    {LEVEL_FREE,
      "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n    %2 = mul f32 %1, f32:2\n  } yield %2 -> %3\n"
      "  store b0 [0] %3\n",
      "phase 0: (for): carry 0 is not yielded as add(carry, term)"},
-    {false,
+    {LEVEL_FREE,
      "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n    %2 = add f32 %1, %1\n  } yield %2 -> %3\n"
      "  store b0 [0] %3\n",
      "phase 0: (for): carry 0 has other uses than its combination"},
-    {false,
+    {LEVEL_FREE,
      "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n    %2 = add f32 %1, f32:1\n"
      "    store b0 [0] %2\n  } yield %2 -> %3\n",
      "phase 0: (for): carry 0: a partial result of the reduction has other uses"},
-    {false, "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n  } yield 5 -> %2\n",
+    {LEVEL_FREE, "phase 0\n  for red %0 = 0 .. 5 carry %1 = f32:0 add {\n  } yield 5 -> %2\n",
      "phase 0: (for): carry 0 changes its type"},
-    {false, "phase 0\n  for lane %0 = 0 .. 16 {\n    for lane %1 = 0 .. 4 {\n    }\n  }\n",
+    {LEVEL_MACHINE, "phase 0\n  for lane %0 = 0 .. 16 {\n    for lane %1 = 0 .. 4 {\n    }\n  }\n",
      "phase 0: (for): lane loop inside a lane loop"},
-    {false, "phase 0\n  for unroll %0 = 1 .. 16 {\n  }\n",
+    {LEVEL_THREADS, "phase 0\n  for lane %0 = 0 .. 16 {\n    for lane %1 = 0 .. 6 {\n    }\n  }\n",
+     "phase 0: (for): 6 lanes inside a lane loop do not divide a warp"},
+    {LEVEL_THREADS, "phase 0\n  for lane %0 = 0 .. 64 {\n    for lane %1 = 0 .. 32 {\n    }\n  }\n",
+     "phase 0: (for): 2048 threads a block"},
+    {LEVEL_THREADS, "phase 0\n  for par %0 = 0 .. 4 {\n  }\n", "phase 0: (for): par loop at the machine level"},
+    {LEVEL_FREE, "phase 0\n  for unroll %0 = 1 .. 16 {\n  }\n",
      "phase 0: (for): bounds of unroll are not 0 and a positive constant"},
-    {false,
+    {LEVEL_FREE,
      "phase 0\n  for lane %0 = 0 .. 4 carry %1 = f32:0 add {\n    %2 = add f32 %1, f32:1\n  } yield %2 -> %3\n"
      "  store b0 [0] %3\n",
      "phase 0: (for): carry 0 is read inside a replicating loop"},
-    {false, "phase 0\n  for serial %0 = 0 .. 4 {\n    for block %1 = 0 .. 4 {\n    }\n  }\n",
+    {LEVEL_FREE, "phase 0\n  for serial %0 = 0 .. 4 {\n    for block %1 = 0 .. 4 {\n    }\n  }\n",
      "phase 0: (for): block loop inside another loop"},
-    {true, "phase 4\n  for block %0 = 0 .. 4 {\n    for par %1 = 0 .. 4 {\n    }\n  }\n",
+    {LEVEL_MACHINE, "phase 4\n  for block %0 = 0 .. 4 {\n    for par %1 = 0 .. 4 {\n    }\n  }\n",
      "phase 0: (for): par loop at the machine level"},
-    {true, "phase 0\n  for serial %0 = 0 .. 4 {\n  }\n", "phase 0: 0 block loops, not 1"},
-    {true, "phase 5\n  for block %0 = 0 .. 4 {\n  }\n",
+    {LEVEL_MACHINE, "phase 0\n  for serial %0 = 0 .. 4 {\n  }\n", "phase 0: 0 block loops, not 1"},
+    {LEVEL_MACHINE, "phase 5\n  for block %0 = 0 .. 4 {\n  }\n",
      "phase 0: (for): the block loop is not last, from 0 to the number of blocks"},
-    {true, "phase 4\n  store b0 [0] f32:1\n  for block %0 = 0 .. 4 {\n  }\n",
+    {LEVEL_MACHINE, "phase 4\n  store b0 [0] f32:1\n  for block %0 = 0 .. 4 {\n  }\n",
      "phase 0: (store): global memory is written outside the block loop"},
 };
 
@@ -902,7 +907,7 @@ static void test_unsound(void **state)
 	for (int i = 0; i < TG_COUNT(unsound); i++) {
 		struct kernel *k = parse(FRAME, unsound[i].body);
 		k->scratch_bytes = 256;
-		char *error = kernel_verify(k, unsound[i].machine);
+		char *error = kernel_verify(k, unsound[i].level);
 		assert_string_equal(error ? error : "accepted", unsound[i].error);
 		free(error);
 		kernel_free(k);

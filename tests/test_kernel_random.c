@@ -235,7 +235,7 @@ static void check(uint32_t seed)
 	for (int i = 0; i < TG_COUNT(passes); i++) {
 		if (passes[i].run)
 			passes[i].run(k, NULL);
-		char *error = kernel_verify(k, passes[i].run == kpass_bind);
+		char *error = kernel_verify(k, passes[i].run == kpass_bind ? LEVEL_MACHINE : LEVEL_FREE);
 		if (error)
 			fail_values(seed, error, k, built);
 		run(k, in, got, passes[i].name, seed);

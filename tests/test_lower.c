@@ -261,11 +261,11 @@ static void poison(struct bench *t)
 }
 
 static void run(struct bench *t, struct kernel *k, const struct interp_value *want, const char *stage,
-                void *const *scalars)
+                enum kernel_level level, void *const *scalars)
 {
 	void *args[MAX_BUFS + 64], *tables[MAX_BUFS][8];
 	int n = 0;
-	char *error = kernel_verify(k, !strcmp(stage, "bound"));
+	char *error = kernel_verify(k, level);
 	if (getenv("LOWER_TEXT")) {
 		struct text text = {0};
 		kernel_print(k, &text);
@@ -297,17 +297,18 @@ static void check_target(struct bench *t, const struct interp_value *want, const
 	struct kernel *k = lower_group(&t->plan, 0, target, &error);
 	if (!k)
 		fail_msg("%s", error);
-	run(t, k, want, "lowered", leaves);
+	run(t, k, want, "lowered", LEVEL_FREE, leaves);
 	struct kernel *tiled = kernel_clone(k);
 	kpass_merge(tiled, target);
-	run(t, tiled, want, "merged", leaves);
-	kpass_tile(tiled, target);
-	run(t, tiled, want, "tiled", leaves);
+	run(t, tiled, want, "merged", LEVEL_FREE, leaves);
+	const struct kpass *spread = &kernel_passes(target)[1];
+	spread->run(tiled, target);
+	run(t, tiled, want, spread->name, LEVEL_FREE, leaves);
 	kernel_free(tiled);
 	error = kernel_run_passes(k, target, true);
 	if (error)
 		fail_msg("%s", error);
-	run(t, k, want, "bound", leaves);
+	run(t, k, want, "bound", kernel_machine_level(target), leaves);
 	kernel_free(k);
 }
 
@@ -322,7 +323,7 @@ static void *unpermuted(const struct bench *t, int buf)
 	return copy;
 }
 
-// Runs the group on both targets at every stage; leaves of class SCALAR have their value in scalars[leaf].
+// Runs the group on all targets at every stage; leaves of class SCALAR have their value in scalars[leaf].
 static void check_with(struct bench *t, void *const *scalars)
 {
 	const void *leaves[32];
@@ -343,6 +344,7 @@ static void check_with(struct bench *t, void *const *scalars)
 	assert_int_equal(interp_run(c, &t->plan.prog, leaves, want, &flag), TGC_OK);
 	check_target(t, want, &v4, mine);
 	check_target(t, want, &v1, mine);
+	check_target(t, want, target_find("sm_90"), mine);
 	interp_values_free(&t->plan.prog, want);
 	free(want);
 	tgc_context_free(&c);

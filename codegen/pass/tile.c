@@ -62,8 +62,7 @@ static enum axis_kind outer_kind(const struct tile *s)
 	return s->small ? AXIS_SERIAL : AXIS_PAR;
 }
 
-// The only thing in the loop's body that is no plain code, if it is a PAR loop; -1.
-static int inner_par(const struct kcopy *cp, int loop)
+int tile_inner(const struct kcopy *cp, int loop)
 {
 	const struct kernel *k = cp->from;
 	const struct kregion *r = &k->regions[k->loops[loop].body];
@@ -100,7 +99,7 @@ static void find_nest(struct kcopy *cp, int loop, struct nest *t)
 		*a = (struct tile_axis){.loop = loop, .base = K_NONE};
 		if (!kernel_trip(cp->from, loop, &a->n))
 			a->n = -1;
-		loop = inner_par(cp, loop);
+		loop = tile_inner(cp, loop);
 	}
 }
 

@@ -39,6 +39,7 @@ bool tile_lanes(struct tile *s);                      // fills lane, width, best
 int64_t tile_trip(const struct kernel *k, int loop);  // iterations at most, as far as can be seen
 int tile_chained(const struct kernel *k, int loop);   // the RED loop inside that goes on with its carry, -1
 int64_t tile_terms(const struct kernel *k, int loop); // steps of the chain it begins
+void tile_whole(struct tile *s);                      // fills whole; uses scratch
 double tile_phase_cost(const struct tile *s, int region);
 // Unrolling of a perfect nest axis[0..n), outermost first; may reorder it, and put panels around it. Returns how
 // many there are then; there is room for one more.
@@ -59,5 +60,7 @@ bool tile_red(struct kcopy *cp, int loop);
 void tile_mask(struct kcopy *cp, int loop, int index,
                int end); // from here on index < end is asked; else K_NONE
 void tile_unmask(struct kcopy *cp);
+// The only thing in the loop's body that is no plain code, if it is a PAR loop; -1.
+int tile_inner(const struct kcopy *cp, int loop);
 
 #endif

@@ -232,7 +232,7 @@ static bool shares_scratch(const struct tile *s, int region)
 	return false;
 }
 
-static void find_whole(struct tile *s)
+void tile_whole(struct tile *s)
 {
 	bool any = false;
 	for (int i = 0; i < s->k->nbufs; i++)
@@ -247,7 +247,7 @@ bool tile_lanes(struct tile *s)
 {
 	if (!s->lane || !s->width || !s->best || !s->scratch || !s->whole)
 		return false;
-	find_whole(s);
+	tile_whole(s);
 	for (int i = 0; i < s->k->nphases; i++) {
 		region_best(s, s->k->phases[i]);
 		settle(s, s->k->phases[i], false);

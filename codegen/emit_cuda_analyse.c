@@ -1,0 +1,207 @@
+// What each kernel value varies over, before anything is printed.
+// In:  the kernel. Out: cvalue, cloop; questions about loops. Not here: text.
+#include "emit_cuda.h"
+
+static void number_axes(struct cuda *e)
+{
+	const struct kernel *k = e->k;
+	for (int i = 0; i < k->nloops; i++) {
+		struct cloop *l = &e->loops[i];
+		int kind = k->loops[i].kind, depth = 0;
+		l->axis = -1;
+		if (kind != AXIS_LANE && kind != AXIS_UNROLL)
+			continue;
+		if (!kernel_trip(k, i, &l->n) || l->n < 1)
+			cuda_fail(e, "a lane or unroll loop without a constant extent");
+		for (int r = k->insts[k->loops[i].inst].region; r >= 0; r = k->regions[r].parent)
+			depth += k->regions[r].loop >= 0 && k->loops[k->regions[r].loop].kind == AXIS_UNROLL;
+		if (depth >= CUDA_AXES)
+			cuda_fail(e, "unroll loops nested too deep");
+		else if (kind == AXIS_UNROLL)
+			l->axis = depth;
+	}
+}
+
+static uint32_t axis_bit(const struct cuda *e, int loop)
+{
+	const struct cloop *l = &e->loops[loop];
+	return l->axis >= 0 && !l->copied ? 1u << l->axis : 0;
+}
+
+static uint32_t bounds_deps(const struct cuda *e, int loop)
+{
+	const struct kloop *l = &e->k->loops[loop];
+	return e->values[l->lo].deps | e->values[l->hi].deps;
+}
+
+static uint32_t loop_value_deps(const struct cuda *e, int inst)
+{
+	const struct kinst *in = &e->k->insts[inst];
+	const struct kloop *l = &e->k->loops[in->aux];
+	if (in->op == K_INDEX)
+		return axis_bit(e, in->aux) | bounds_deps(e, in->aux);
+	uint32_t deps = e->values[l->init[in->imm]].deps | e->values[l->next[in->imm]].deps;
+	return (deps | bounds_deps(e, in->aux)) & ~axis_bit(e, in->aux);
+}
+
+static uint32_t operand_deps(const struct cuda *e, int inst)
+{
+	uint32_t deps = 0;
+	for (int s = 0; s < e->k->insts[inst].nsrc; s++) {
+		int v = kernel_src(e->k, inst, s);
+		deps |= v == K_NONE ? 0 : e->values[v].deps;
+	}
+	return deps;
+}
+
+// A least fixed point: deps only grow, and carries feed back.
+static void find_deps(struct cuda *e)
+{
+	const struct kernel *k = e->k;
+	for (int i = 0; i < k->n; i++)
+		e->values[i].deps = 0;
+	for (bool changed = true; changed;) {
+		changed = false;
+		for (int i = 0; i < k->n; i++) {
+			int op = k->insts[i].op;
+			bool loops = op == K_INDEX || op == K_ARG || op == K_RES;
+			uint32_t deps = loops ? loop_value_deps(e, i) : op == K_FOR ? 0 : operand_deps(e, i);
+			changed |= (deps | e->values[i].deps) != e->values[i].deps;
+			e->values[i].deps |= deps;
+		}
+	}
+}
+
+static int axis_loop(const struct cuda *e, int region, int axis)
+{
+	for (int r = region; r >= 0; r = e->k->regions[r].parent) {
+		int l = e->k->regions[r].loop;
+		if (l >= 0 && e->loops[l].axis == axis)
+			return l;
+	}
+	return -1;
+}
+
+// Loops whose bounds differ along an axis: that axis becomes a C loop.
+static bool mark_copied(struct cuda *e)
+{
+	const struct kernel *k = e->k;
+	bool any = false;
+	for (int i = 0; i < k->n; i++) {
+		const struct kinst *in = &k->insts[i];
+		uint32_t deps = in->op == K_FOR ? bounds_deps(e, in->aux) : 0;
+		for (int a = 0; a < CUDA_AXES && deps; a++) {
+			int l = deps >> a & 1 ? axis_loop(e, in->region, a) : -1;
+			if (l < 0)
+				continue;
+			any |= !e->loops[l].copied;
+			e->loops[l].copied = true;
+		}
+	}
+	return any;
+}
+
+static void shape_values(struct cuda *e)
+{
+	const struct kernel *k = e->k;
+	for (int i = 0; i < k->n; i++) {
+		struct cvalue *v = &e->values[i];
+		int64_t combos = 1, lo, hi;
+		for (int a = 0; a < CUDA_AXES; a++) {
+			int l = v->deps >> a & 1 ? axis_loop(e, k->insts[i].region, a) : -1;
+			combos *= l >= 0 ? e->loops[l].n : 1;
+			if (combos > CUDA_MAX_COMBOS) {
+				cuda_fail(e, "a register tile of too many values");
+				return;
+			}
+		}
+		v->combos = (int)combos;
+		v->narrow = k->insts[i].type == TGC_I64 && kernel_interval(k, i, &lo, &hi) && lo >= INT32_MIN &&
+		            hi <= INT32_MAX;
+	}
+}
+
+void cuda_analyse(struct cuda *e)
+{
+	number_axes(e);
+	if (e->error)
+		return;
+	do
+		find_deps(e);
+	while (mark_copied(e));
+	shape_values(e);
+}
+
+bool cuda_next(const struct cuda *e, uint32_t deps, struct combo *c)
+{
+	for (int a = CUDA_AXES - 1; a >= 0; a--) {
+		if (!(deps >> a & 1))
+			continue;
+		if (++c->i[a] < e->extent[a])
+			return true;
+		c->i[a] = 0;
+	}
+	return false;
+}
+
+// ---- loops
+
+int cuda_lanes_inside(const struct kernel *k, int region)
+{
+	const struct kregion *r = &k->regions[region];
+	int most = 1;
+	for (int i = 0; i < r->n; i++) {
+		const struct kinst *in = &k->insts[r->insts[i]];
+		int64_t n = 1;
+		if (in->op != K_FOR)
+			continue;
+		if (k->loops[in->aux].kind == AXIS_LANE)
+			kernel_trip(k, in->aux, &n);
+		int inner = cuda_lanes_inside(k, k->loops[in->aux].body) * (int)n;
+		most = inner > most ? inner : most;
+	}
+	return most;
+}
+
+bool cuda_has_lanes(const struct kernel *k, int region)
+{
+	const struct kregion *r = &k->regions[region];
+	for (int i = 0; i < r->n; i++) {
+		const struct kinst *in = &k->insts[r->insts[i]];
+		if (in->op == K_FOR &&
+		    (k->loops[in->aux].kind == AXIS_LANE || cuda_has_lanes(k, k->loops[in->aux].body)))
+			return true;
+	}
+	return false;
+}
+
+static bool is_next(const struct kernel *k, int v, int lo)
+{
+	const struct kinst *in = &k->insts[v], *l = &k->insts[lo];
+	union number a, b;
+	if (kernel_is_const(k, v, &a) && kernel_is_const(k, lo, &b))
+		return a.i == b.i + 1;
+	if (in->op != K_AFFINE)
+		return false;
+	if (l->op != K_AFFINE)
+		return in->nsrc == 1 && in->imm == 1 && kernel_src(k, v, 0) == lo && k->coefs[in->src_at] == 1;
+	bool same = in->nsrc == l->nsrc && in->imm == l->imm + 1;
+	for (int i = 0; i < in->nsrc && same; i++)
+		same = kernel_src(k, v, i) == kernel_src(k, lo, i) &&
+		       k->coefs[in->src_at + i] == k->coefs[l->src_at + i];
+	return same;
+}
+
+bool cuda_at_most_once(const struct kernel *k, int loop, int *end)
+{
+	int lo = k->loops[loop].lo, hi = k->loops[loop].hi;
+	*end = hi;
+	if (k->insts[hi].op != OP_MIN)
+		return is_next(k, hi, lo);
+	for (int i = 0; i < 2; i++) {
+		*end = kernel_src(k, hi, 1 - i);
+		if (is_next(k, kernel_src(k, hi, i), lo))
+			return true;
+	}
+	return false;
+}

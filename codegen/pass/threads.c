@@ -1,0 +1,275 @@
+// Pass threads: from free loops to the blocks and threads of a GPU; what tile is on a CPU.
+// Requires the free level. A nest of PAR loops becomes one running index over blocks and threads (FLAT), rows
+// that groups of a warp's threads share (ROWS), or rows of a block each (BLOCKS); reductions that threads share
+// are LANE loops with carries (tile_red.c). Threads past the end are kept out by a SERIAL loop of no or one
+// iteration: from i to min(i + 1, n). Leaves PAR loops only for blocks and inside threads: bind does the rest.
+// Choices (threads_choose.c) follow from shape and target. Values stay but for the grouping of reductions.
+#include "pass/threads.h"
+
+#include <stdlib.h>
+
+static enum place place_of(const struct threads *s)
+{
+	return s->tile.in_lane ? IN_LANE : s->place;
+}
+
+static int range(struct kbuild *b, enum axis_kind kind, int64_t n)
+{
+	return kb_for(b, kind, kb_int(b, 0), kb_int(b, n), 0, NULL, NULL);
+}
+
+// Opens what keeps index `at` below `end` (a value); returns the loop, and its index in *at. -1: not needed.
+static int guard(struct kbuild *b, int *at, int end, bool needed)
+{
+	if (!needed)
+		return -1;
+	int next = kb_op2(b, OP_MIN, TGC_I64, kb_iadd(b, *at, kb_int(b, 1)), end);
+	int loop = kb_for(b, AXIS_SERIAL, *at, next, 0, NULL, NULL);
+	*at = kb_index(b, loop);
+	return loop;
+}
+
+static void close(struct kbuild *b, int loop)
+{
+	if (loop >= 0)
+		kb_end(b, loop, NULL);
+}
+
+// The nest's body at running index `at`, times `vector` where it is more than 1, plus `lane`.
+static void body(struct kcopy *cp, const struct axes *a, int at, int vector, int lane)
+{
+	struct threads *s = cp->user;
+	struct kbuild *b = cp->b;
+	for (int i = a->count - 1; i >= 0; i--) {
+		int64_t n = i == a->count - 1 ? a->n[i] / vector : a->n[i];
+		int index = i ? kb_imod(b, at, n) : at;
+		at = i ? kb_idiv(b, at, n) : at;
+		if (i == a->count - 1 && vector > 1)
+			index = kb_affine(b, 0, 2, (int64_t[]){vector, 1}, (int[]){index, lane});
+		int lo = kcopy_value(cp, cp->from->loops[a->loop[i]].lo);
+		s->tile.preset[a->loop[i]] = kb_iadd(b, index, lo);
+	}
+	kcopy_body(cp, a->loop[0], s->tile.preset[a->loop[0]], NULL, NULL);
+	for (int i = 0; i < a->count; i++)
+		s->tile.preset[a->loop[i]] = K_NONE;
+}
+
+static void body_in_lane(struct kcopy *cp, const struct axes *a, int at, int vector)
+{
+	struct threads *s = cp->user;
+	int loop = vector > 1 ? range(cp->b, AXIS_UNROLL, vector) : -1;
+	s->tile.in_lane = true;
+	body(cp, a, at, vector, loop >= 0 ? kb_index(cp->b, loop) : K_NONE);
+	s->tile.in_lane = false;
+	close(cp->b, loop);
+}
+
+// ---- one running index
+
+// What a thread of `width`, number `lane`, takes of `units` (a value; n: its number, -1 unknown).
+static void strided(struct kcopy *cp, const struct axes *a, int lane, int units, int64_t n, int vector)
+{
+	struct threads *s = cp->user;
+	struct kbuild *b = cp->b;
+	int64_t w = s->width;
+	int steps = kb_idiv(b, kb_iadd(b, units, kb_int(b, w - 1)), w);
+	int loop = kb_for(b, AXIS_SERIAL, kb_int(b, 0), steps, 0, NULL, NULL);
+	int at = kb_affine(b, 0, 2, (int64_t[]){w, 1}, (int[]){kb_index(b, loop), lane});
+	int kept = guard(b, &at, units, n < 0 || n % w);
+	body_in_lane(cp, a, at, vector);
+	close(b, kept);
+	kb_end(b, loop, NULL);
+}
+
+// The last elements, fewer than a vector: single ones, by the first threads.
+static void rest(struct kcopy *cp, const struct axes *a, int thread, int vector)
+{
+	struct kbuild *b = cp->b;
+	int64_t n = a->total % vector;
+	if (!n)
+		return;
+	int kept = guard(b, &thread, kb_int(b, n), true);
+	body_in_lane(cp, a, kb_iadd(b, thread, kb_int(b, a->total - n)), 1);
+	close(b, kept);
+}
+
+static void flat_inside(struct kcopy *cp, const struct axes *a, int vector)
+{
+	struct threads *s = cp->user;
+	struct kbuild *b = cp->b;
+	const struct kloop *l = &cp->from->loops[a->loop[0]];
+	int units = a->total >= 0 ? kb_int(b, a->total / vector)
+	                          : kb_affine(b, 0, 2, (int64_t[]){1, -1},
+	                                      (int[]){kcopy_value(cp, l->hi), kcopy_value(cp, l->lo)});
+	int lanes = range(b, AXIS_LANE, s->width), lane = kb_index(b, lanes);
+	strided(cp, a, lane, units, a->total >= 0 ? a->total / vector : -1, vector);
+	rest(cp, a, lane, vector);
+	kb_end(b, lanes, NULL);
+}
+
+static void flat(struct kcopy *cp, const struct axes *a, int vector)
+{
+	struct threads *s = cp->user;
+	struct kbuild *b = cp->b;
+	if (s->place != IN_GRID) {
+		flat_inside(cp, a, vector);
+		return;
+	}
+	int64_t units = a->total / vector, t = threads_of_flat(s, units), blocks = (units + t - 1) / t;
+	int loop = blocks > 1 ? range(b, AXIS_PAR, blocks) : -1;
+	int lanes = range(b, AXIS_LANE, t);
+	int at = kb_affine(b, 0, 2, (int64_t[]){t, 1},
+	                   (int[]){loop >= 0 ? kb_index(b, loop) : kb_int(b, 0), kb_index(b, lanes)});
+	int first = at, kept = guard(b, &at, kb_int(b, units), units % t);
+	body_in_lane(cp, a, at, vector);
+	close(b, kept);
+	rest(cp, a, first, vector);
+	kb_end(b, lanes, NULL);
+	close(b, loop);
+}
+
+// ---- rows
+
+// Inside a row that `width` threads share.
+static void row(struct kcopy *cp, const struct axes *a, int at, enum place place, int width)
+{
+	struct threads *s = cp->user;
+	enum place was = s->place;
+	int width_was = s->width;
+	s->place = place;
+	s->width = width;
+	body(cp, a, at, 1, K_NONE);
+	s->place = was;
+	s->width = width_was;
+}
+
+static void rows(struct kcopy *cp, const struct axes *a, int width)
+{
+	struct threads *s = cp->user;
+	struct kbuild *b = cp->b;
+	int64_t groups = s->threads / width, tiles = (a->total + groups - 1) / groups;
+	bool outside = s->place == IN_GRID;
+	int loop = outside && tiles > 1 ? range(b, AXIS_PAR, tiles) : -1;
+	int lanes = range(b, AXIS_LANE, groups);
+	if (!outside && tiles > 1)
+		loop = range(b, AXIS_SERIAL, tiles);
+	int tile = loop >= 0 ? kb_index(b, loop) : kb_int(b, 0);
+	int at = kb_affine(b, 0, 2, (int64_t[]){groups, 1}, (int[]){tile, kb_index(b, lanes)});
+	int kept = guard(b, &at, kb_int(b, a->total), a->total % groups);
+	row(cp, a, at, IN_ROW, width);
+	close(b, kept);
+	if (!outside)
+		close(b, loop);
+	kb_end(b, lanes, NULL);
+	if (outside)
+		close(b, loop);
+}
+
+static void blocks(struct kcopy *cp, const struct axes *a, int threads)
+{
+	struct threads *s = cp->user;
+	struct kbuild *b = cp->b;
+	bool outside = s->place == IN_GRID;
+	int was = s->threads;
+	s->threads = outside ? threads : s->threads;
+	int loop = a->total > 1 ? range(b, outside ? AXIS_PAR : AXIS_SERIAL, a->total) : -1;
+	row(cp, a, loop >= 0 ? kb_index(b, loop) : kb_int(b, 0), outside ? IN_BLOCK : s->place,
+	    outside ? threads : s->width);
+	close(b, loop);
+	s->threads = was;
+}
+
+// ---- hooks
+
+static bool spread_par(struct kcopy *cp, int loop)
+{
+	struct threads *s = cp->user;
+	struct axes a;
+	if (place_of(s) == IN_LANE)
+		return false;
+	threads_axes(cp, loop, &a);
+	if (a.count == 0 || a.total == 0)
+		return false;
+	if (a.total < 0 && s->place == IN_GRID) // bind knows no blocks without a number
+		return false;
+	struct spread how = threads_spread(s, &a);
+	switch (how.kind) {
+	case SPREAD_FLAT:
+		flat(cp, &a, how.vector);
+		break;
+	case SPREAD_ROWS:
+		rows(cp, &a, how.width);
+		break;
+	case SPREAD_BLOCKS:
+		blocks(cp, &a, how.width);
+		break;
+	}
+	return true;
+}
+
+static bool spread_red(struct kcopy *cp, int loop)
+{
+	struct threads *s = cp->user;
+	if (place_of(s) != IN_LANE)
+		threads_lanes_of_red(s, loop);
+	return tile_red(cp, loop);
+}
+
+static bool spread_loop(struct kcopy *cp, int loop)
+{
+	struct threads *s = cp->user;
+	if (s->tile.preset[loop] != K_NONE) {
+		kcopy_body(cp, loop, s->tile.preset[loop], NULL, NULL);
+		return true;
+	}
+	switch (cp->from->loops[loop].kind) {
+	case AXIS_PAR:
+		return spread_par(cp, loop);
+	case AXIS_RED:
+		return spread_red(cp, loop);
+	default:
+		return false;
+	}
+}
+
+static void spread_phase(struct kcopy *cp, int phase)
+{
+	struct threads *s = cp->user;
+	int region = cp->from->phases[phase];
+	kcopy_phase_begin(cp);
+	int one = threads_one_block(s, region);
+	s->width = s->threads = one ? one : BLOCK_THREADS;
+	s->place = one ? IN_BLOCK : IN_GRID;
+	kcopy_region(cp, region);
+	kcopy_phase_end(cp);
+}
+
+void kpass_threads(struct kernel *k, const struct target *t)
+{
+	size_t loops = (size_t)k->nloops + 1, insts = (size_t)k->n + 1;
+	for (int i = 0; i < k->nloops; i++)
+		if (k->loops[i].kind == AXIS_LANE) // done before
+			return;
+	struct kernel old = *k;
+	struct threads s = {.tile = {.k = &old, .t = t, .mask = K_NONE, .accumulators = 1, .lane_loop = -1}};
+	struct tile *x = &s.tile;
+	x->whole = calloc(loops, sizeof *x->whole);
+	x->lane = calloc(loops, sizeof *x->lane);
+	x->width = calloc(loops, sizeof *x->width);
+	x->preset = malloc(loops * sizeof *x->preset);
+	x->varies = calloc(insts, sizeof *x->varies);
+	x->scratch = calloc(insts, sizeof *x->scratch);
+	if (x->whole && x->lane && x->width && x->preset && x->varies && x->scratch) {
+		memset(x->preset, 0xff, loops * sizeof *x->preset);
+		tile_whole(x);
+		kernel_rebuild_phases(k, spread_phase, spread_loop, &s);
+	} else {
+		k->arena.failed = true;
+	}
+	free(x->whole);
+	free(x->lane);
+	free(x->width);
+	free(x->preset);
+	free(x->varies);
+	free(x->scratch);
+}

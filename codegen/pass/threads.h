@@ -1,0 +1,45 @@
+// Private header of the pass threads (threads*.c).
+#ifndef TG_THREADS_H
+#define TG_THREADS_H
+
+#include "pass/tile.h"
+
+enum { WARP = 32, BLOCK_THREADS = 256, MAX_THREADS = 1024 };
+
+// Where the copy stands.
+enum place {
+	IN_GRID,  // outside of blocks
+	IN_BLOCK, // in a block, all threads alike
+	IN_ROW,   // in a row that a group of threads of one warp shares
+	IN_LANE,  // in one thread
+};
+
+struct threads {
+	struct tile tile; // first: what tile_red sees
+	enum place place;
+	int threads; // of a block in this phase
+	int width;   // that share what is copied: all, or a row's
+};
+
+struct axes { // a perfect nest of PAR loops, outermost first
+	int loop[TILE_AXES];
+	int64_t n[TILE_AXES];
+	int count;
+	int64_t total; // iterations; -1: not constant, then it is one loop
+};
+
+// ---- threads_choose.c: the old kernel is only read
+enum spread_kind { SPREAD_FLAT, SPREAD_ROWS, SPREAD_BLOCKS };
+struct spread {
+	enum spread_kind kind;
+	int width;  // ROWS: threads a row; BLOCKS at the phase: threads a block
+	int vector; // FLAT: neighbours that one thread takes, 1: one
+};
+void threads_axes(const struct kcopy *cp, int loop, struct axes *a);
+struct spread threads_spread(struct threads *s, const struct axes *a);
+void threads_lanes_of_red(struct threads *s, int loop); // of the chain that starts there: tile.lane and width
+// Threads, if the phase is one block: it reduces more than every block could do again for itself. Else 0.
+int threads_one_block(const struct threads *s, int region);
+int threads_of_flat(const struct threads *s, int64_t units); // a block's
+
+#endif
