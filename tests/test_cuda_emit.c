@@ -1,0 +1,268 @@
+// CUDA C of every group of the benchmark's workloads and of random graphs: it comes out, always the same, from
+// kernels that the verifier finds sound, and it is C.
+// In:  tgc's graphs, scheduled for a GPU. Out: texts, which a C compiler reads. Not here: what they compute
+// (they are run where there is an emulator or a GPU).
+#include "bench.h"
+#include "fuzz.h"
+#include "plan_eval.h"
+#include "runtime.h"
+
+#include <stdlib.h>
+
+enum { MAX_OUTS = 2048, GRAPHS = 150 };
+
+static const struct target *target;
+static FILE *all;                                  // texts
+static int kernels, groups, evaluated, graph = -1; // graph: of the random ones
+static bool by_class;
+
+// ---- one group
+
+static char *emitted(const struct plan *p, int group, struct cuda_source *out)
+{
+	char *error, name[32];
+	struct kernel *k = lower_group(p, group, target, &error);
+	snprintf(name, sizeof name, "k%d", kernels);
+	if (k)
+		error = kernel_run_passes(k, target, true);
+	if (!error)
+		error = emit_cuda(k, target, name, out);
+	kernel_free(k);
+	return error;
+}
+
+static void emit_group(const struct plan *p, int group)
+{
+	struct cuda_source one, two;
+	char *error = emitted(p, group, &one);
+	if (error)
+		fail_msg("%s group %d: %s", target->name, group, error);
+	assert_null(emitted(p, group, &two));
+	assert_string_equal(one.text, two.text);
+	for (int i = 0; i < one.nphases; i++) {
+		const struct cuda_phase *x = &one.phases[i];
+		assert_true(x->threads >= 32 && x->threads <= 1024 && x->threads % 32 == 0);
+		assert_true(x->shared_bytes <= target->shared_bytes);
+		assert_non_null(strstr(one.text, x->name));
+	}
+	fputs(one.text, all);
+	free(one.text);
+	free(two.text);
+	kernels++;
+	groups++;
+}
+
+// ---- graphs: stands in for the runtime, runs nothing
+
+static int collect(struct tgc_context *c, int n, tgc_tensor *const *tensors, struct node **outs,
+                   struct variable **assign)
+{
+	int count = 0;
+	for (int i = 0; i < n; i++)
+		if (!tensors[i]->var)
+			outs[count++] = tensors[i]->node;
+	for (struct variable *v = c->variables; v; v = v->next) {
+		if (!variable_is_pending(v))
+			continue;
+		assert_true(count < MAX_OUTS);
+		outs[count] = v->handle->node;
+		assign[count++] = v;
+	}
+	return count;
+}
+
+// A variable's first value may be a graph that was not run.
+static bool has_values(const struct linear *l)
+{
+	for (int i = 0; i < l->prog.nleaves; i++) {
+		const struct node *n = l->leaf_nodes[i];
+		n = n->op == OP_VARIABLE ? node_variable(n)->initial : n;
+		if (l->prog.leaves[i].cls != LEAF_SCALAR && (!n || !n->buf))
+			return false;
+	}
+	return true;
+}
+
+static void *leaf_value(const struct linear *l, int leaf)
+{
+	const struct pleaf *x = &l->prog.leaves[leaf];
+	const struct node *n = l->leaf_nodes[leaf];
+	size_t bytes = (size_t)x->elems * tgc_type_bytes((tgc_type)x->type);
+	void *v = calloc(bytes + 8, 1);
+	if (n->op == OP_VARIABLE)
+		n = node_variable(n)->initial;
+	if (x->cls != LEAF_SCALAR)
+		memcpy(v, n->buf->data, bytes);
+	else if (interp_is_float((tgc_type)x->type))
+		interp_store_f((tgc_type)x->type, v, 0, l->leaf_values[leaf].f);
+	else
+		interp_store_i((tgc_type)x->type, v, 0, l->leaf_values[leaf].i);
+	return v;
+}
+
+// What blocks and threads compute, one after the other, against the oracle.
+static void evaluate(struct tgc_context *c, const struct linear *l, const struct plan *plan)
+{
+	const struct prog *p = &l->prog;
+	struct interp_value *want = calloc((size_t)p->n + 1, sizeof *want);
+	void *leaves[128], *outs[MAX_OUTS];
+	int32_t flags[64] = {0}, flag = -1;
+	struct tally t = {0};
+	evaluated++;
+	assert_true(p->nleaves <= 128);
+	for (int i = 0; i < p->nleaves; i++)
+		leaves[i] = leaf_value(l, i);
+	assert_int_equal(interp_run(c, p, (const void *const *)leaves, want, &flag), TGC_OK);
+	for (int i = 0; i < p->nouts; i++)
+		outs[i] = calloc((size_t)prog_elems(p, p->outs[i].node) + 1, 8);
+	char *error = plan_eval(plan, target, leaves, outs, flags);
+	if (error)
+		fail_msg("%s", error);
+	for (int i = 0; i < p->nouts; i++) {
+		tally_compare(&t, &want[p->outs[i].node], outs[i], by_class);
+		if (t.failed)
+			fail_msg("graph %d, output %d: %s", graph, i, t.message);
+		free(outs[i]);
+	}
+	for (int i = 0; i < p->nleaves; i++)
+		free(leaves[i]);
+	interp_values_free(p, want);
+	free(want);
+}
+
+static tgc_status emit_plan(struct tgc_context *c, int n, tgc_tensor *const *tensors)
+{
+	struct node *outs[MAX_OUTS];
+	struct variable *assign[MAX_OUTS] = {0};
+	struct arena a;
+	struct linear l;
+	arena_init(&a, NULL);
+	n = collect(c, n, tensors, outs, assign);
+	assert_true(linear_build(c, &l, &a, n, outs, assign, 0, NULL));
+	struct plan *p = schedule_build(c, &l, target);
+	assert_non_null(p);
+	assert_null(plan_verify(p));
+	for (int i = 0; i < p->nsteps; i++)
+		if (p->steps[i].kind == STEP_KERNEL)
+			emit_group(p, p->steps[i].group);
+	if (graph >= 0 && has_values(&l))
+		evaluate(c, &l, p);
+	plan_free(p);
+	arena_free(&a);
+	return TGC_OK;
+}
+
+static void workload(const struct bench_workload *w)
+{
+	tgc_tensor *out[BENCH_OUT];
+	struct bench_run r;
+	int n;
+	assert_true(bench_open(&r, w, 1));
+	r.c->backend.realize = emit_plan;
+	tgc_scope_begin(r.c);
+	assert_int_equal(bench_step(&r, out, &n), TGC_OK);
+	assert_string_equal(tgc_error_message(r.c), "");
+	tgc_scope_end(r.c);
+	bench_close(&r);
+}
+
+static void sketch(tgc_context *c, uint64_t seed)
+{
+	struct sketch s;
+	tgc_tensor *t[SK_NODES], *outs[SK_NODES];
+	by_class = false;
+	gen_graph(&s, seed, &by_class);
+	tgc_scope_begin(c);
+	sk_build(&s, c, t);
+	for (int i = 0; i < s.nouts; i++)
+		outs[i] = t[s.outs[i]];
+	if (s.nouts)
+		emit_plan(c, s.nouts, outs);
+	for (int i = 0; i < s.n; i++)
+		if (tgc_is_variable(t[i]))
+			tgc_release(t[i]);
+	tgc_scope_end(c);
+	tgc_clear_error(c);
+}
+
+// ---- the C compiler
+
+static void open_text(char *path)
+{
+	strcpy(path, "/tmp/tgc-cuda-XXXXXX");
+	int fd = mkstemp(path);
+	assert_true(fd >= 0);
+	all = fdopen(fd, "w");
+	assert_non_null(all);
+}
+
+static void compiles(const char *path)
+{
+	char command[1024];
+	assert_int_equal(fclose(all), 0);
+	snprintf(command, sizeof command,
+	         "%s -x c -std=gnu11 -fsyntax-only -Wall -Werror -Wno-unused -include %s -include %s %s",
+	         TEST_CC, TEST_STAND_IN, TEST_COMMON, path);
+	assert_int_equal(system(command), 0);
+	remove(path);
+}
+
+static void test_workloads(void **state)
+{
+	char path[64];
+	(void)state;
+	target = target_find("sm_90");
+	open_text(path);
+	for (int i = 0; i < bench_workloads_count; i++)
+		workload(&bench_workloads[i]);
+	assert_true(groups > 100);
+	compiles(path);
+}
+
+static void test_graphs(void **state)
+{
+	char path[64];
+	tgc_context *c = check_context("interp", 1);
+	(void)state;
+	assert_non_null(c);
+	target = target_find("sm_75");
+	open_text(path);
+	for (graph = 0; graph < GRAPHS; graph++)
+		sketch(c, 7000 + (uint64_t)graph);
+	graph = -1;
+	assert_true(evaluated > GRAPHS * 3 / 4);
+	tgc_context_free(&c);
+	compiles(path);
+}
+
+// No include, and no name that a stand-in would not have.
+static void test_prelude(void **state)
+{
+	(void)state;
+	assert_null(strstr(emit_cuda_prelude(), "#include"));
+	assert_non_null(strstr(emit_cuda_prelude(), emit_cuda_common()));
+}
+
+static void test_targets(void **state)
+{
+	static const char *const names[] = {"sm_75", "sm_80", "sm_90", "sm_100", "sm_120"};
+	(void)state;
+	for (int i = 0; i < TG_COUNT(names); i++) {
+		const struct target *t = target_find(names[i]);
+		assert_non_null(t);
+		assert_int_equal(t->family, FAMILY_CUDA);
+		assert_int_equal(t->sm, atoi(names[i] + 3));
+	}
+	assert_int_equal(target_find("x86-64-v3")->family, FAMILY_CPU);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_targets),
+	    cmocka_unit_test(test_prelude),
+	    cmocka_unit_test(test_graphs),
+	    cmocka_unit_test(test_workloads),
+	};
+	return cmocka_run_group_tests_name("cuda_emit", tests, NULL, NULL);
+}
