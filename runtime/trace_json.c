@@ -6,8 +6,9 @@
 //     steps   [{kind "kernel", title, name, site, gradient, kernel, group, why, blocks, threads, from_disk, compile_ms,
 //               operations [{node, op, type, shape, name, site, gradient, literal}], bytes_unfused, launches_unfused,
 //               arguments [{buffer, parameter, segmented, read, written}], scalars [type], bytes_read, bytes_written,
-//               flops, bound_us, model_us, bound_by, scratch_bytes, spills, ir_before, ir, llvm, asm}
+//               flops, bound_us, model_us, bound_by, scratch_bytes, spills, ir_before, ir, llvm, asm, cuda}
 //              or {kind "copy", title, from, to, bytes}]
+// cuda: the same groups for the GPU that TGC_TRACE_TARGET names, which need not be there.
 // trace.c adds launches and median_us to each step. Bounds are those of the target record, all threads.
 #include "runtime.h"
 
@@ -193,6 +194,37 @@ static json_t *code_of(const struct lowered *j)
 }
 #endif
 
+static char *cuda_for(const struct lowered *j, const struct target *t)
+{
+	struct cuda_source s = {0};
+	struct text out = {0};
+	char *error;
+	struct kernel *k = lower_group(j->plan, j->group, t, &error);
+	if (k)
+		error = kernel_run_passes(k, t, false);
+	if (!error)
+		error = emit_cuda(k, t, "kernel", &s);
+	for (int i = 0; i < s.nphases && !error; i++)
+		text_add(&out, "// %s: %s, %lld blocks of %d threads, %lld bytes of shared memory\n", t->name,
+		         s.phases[i].name, (long long)s.phases[i].blocks, s.phases[i].threads,
+		         (long long)s.phases[i].shared_bytes);
+	text_add(&out, "%s\n", error ? error : s.text);
+	free(error);
+	free(s.text);
+	kernel_free(k);
+	return text_take(&out);
+}
+
+static void add_cuda(json_t *code, const struct lowered *j)
+{
+	const char *name = getenv("TGC_TRACE_TARGET");
+	const struct target *t = name ? target_find(name) : NULL;
+	char *text = t && t->family == FAMILY_CUDA ? cuda_for(j, t) : NULL;
+	if (text)
+		json_object_set_new(code, "cuda", json_string(text));
+	free(text);
+}
+
 // Equal kernels, as repeated layers have them, are emitted once.
 static void add_texts(json_t *step, const struct names *w, const struct lowered *j)
 {
@@ -201,8 +233,11 @@ static void add_texts(json_t *step, const struct names *w, const struct lowered 
 	char *after = text_take(&t);
 	json_object_set_new(step, "ir_before", json_string(j->text ? j->text : ""));
 	json_object_set_new(step, "ir", json_string(after ? after : ""));
-	if (after && !json_object_get(w->codes, after))
-		json_object_set_new(w->codes, after, code_of(j));
+	if (after && !json_object_get(w->codes, after)) {
+		json_t *code = code_of(j);
+		add_cuda(code, j);
+		json_object_set_new(w->codes, after, code);
+	}
 	json_object_update(step, json_object_get(w->codes, after ? after : ""));
 	free(after);
 }

@@ -27,6 +27,10 @@ has ' sum f32' "--op sum"
 has '---- ir' "--emit"
 has '---- asm' "--emit"
 [ "$(grep -c 'ends here' "$folder/out")" -ge 2 ] || fail "--kernel matches nothing"
+"$tgc" dump-kernels --no-ceilings --emit=cuda --target sm_80 --top 1 -- "$example" >"$folder/out" 2>/dev/null
+has '---- cuda' "--emit=cuda"
+has '// sm_80: kernel_p0' "--target"
+has 'TG_KERNEL(kernel_p0' "--emit=cuda"
 "$tgc" dump-kernels --no-ceilings --json "$folder/a" >"$folder/out"
 for field in plans kernels operations arguments why bytes_unfused median_us site gradient buffers; do
 	has "\"$field\": " "--json"
@@ -46,7 +50,7 @@ has 'only in .*/a: 7' "diff of a run and a part of it"
 [ "$(sed 's/.*sum/sum/' "$folder/one")" = "$(sed 's/.*sum/sum/' "$folder/two")" ] || fail "the kernel alone differs from run to run"
 
 : >"$folder/empty"
-for wrong in "" "$folder/a $folder/b" "--sort size $folder/a" "--top 0 $folder/a" "--emit=ptx $folder/a" "--fast $folder/a" \
+for wrong in "" "$folder/a $folder/b" "--sort size $folder/a" "--top 0 $folder/a" "--emit=ptx $folder/a" "--target sm_61 $folder/a" "--fast $folder/a" \
 	"--kernel [ $folder/a" "--" "diff $folder/a"; do
 	code=0
 	# shellcheck disable=SC2086

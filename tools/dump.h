@@ -54,7 +54,7 @@ struct dump_options {
 	enum dump_sort sort;
 	int top; // 0: all
 	bool json, plan, kernel_set;
-	const char *op, *emit, *repro;
+	const char *op, *emit, *target, *repro;
 	regex_t kernel;
 };
 bool dump_chosen(const struct dump_options *o, const struct dump_step *s);

@@ -161,7 +161,7 @@ static void print_text(const struct dump_step *s, const char *key)
 
 static void print_texts(const struct dump_step *s, const char *emit)
 {
-	static const char *const kinds[] = {"ir", "llvm", "asm"};
+	static const char *const kinds[] = {"ir", "llvm", "asm", "cuda"};
 	for (size_t i = 0; emit && i < sizeof kinds / sizeof *kinds; i++)
 		if (strstr(emit, kinds[i]))
 			print_text(s, kinds[i]);
@@ -278,7 +278,7 @@ void dump_json(const struct dump *d, const struct dump_options *o)
 		if (s[i]->ceiling_us > 0)
 			json_object_set_new(s[i]->json, "ceiling_us", json_real(s[i]->ceiling_us));
 		if (!o->emit)
-			for (const char *const *t = (const char *const[]){"ir_before", "ir", "llvm", "asm", NULL}; *t; t++)
+			for (const char *const *t = (const char *const[]){"ir_before", "ir", "llvm", "asm", "cuda", NULL}; *t; t++)
 				json_object_del(s[i]->json, *t);
 		json_array_append(kernels, s[i]->json);
 	}
