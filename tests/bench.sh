@@ -36,6 +36,10 @@ grep -q '"peers": \[\]' "$folder/alone" || fail "peers that end at once take our
 "$tgc" bench --only softmax_4096x1024 --model --json >"$folder/model" 2>/dev/null || fail "--model"
 grep -q '"name": *"softmax_4096x1024".*"predicted_us".*"measured_us"' "$folder/model" || fail "--model predicts nothing"
 
+"$tgc" bench --only mlp --memory --rounds 1 --json >"$folder/memory" 2>/dev/null || fail "--memory"
+[ "$(grep -c '"same_bits":true' "$folder/memory")" -ge 2 ] || fail "--memory compares nothing"
+"$tgc" bench --only sum_all --memory >/dev/null 2>&1 && fail "--memory without a network is no failure"
+
 left="/tmp/tgc-bench-4194305-abcdef" # of a process that cannot be
 mkdir -p "$left/within"
 "$tgc" bench --only sum_all --rounds 1000 >/dev/null 2>&1 &

@@ -23,6 +23,8 @@ static const char USAGE[] =
     "                      this interpreter has, from the same data, in turns with ours (those 10 times slower: the\n"
     "                      first 3 rounds); their results are compared with ours, the ratio is their time over ours\n"
     "  --model             each kernel's time as the scheduler predicts it beside its median, the furthest off first\n"
+    "  --memory            networks within memory budgets of 100, 70 and 50 % of what they take freely: peaks, the\n"
+    "                      step's time over that of the free one, and whether all bits of the parameters stay\n"
     "  --list              names of the workloads\n"
     "  --first [START_MS]  with one workload: run its first step in this process and tell how long it took, "
     "counted\n"
@@ -36,7 +38,7 @@ struct options {
 	const char *only, *compare, *peers;
 	int threads, rounds;
 	double begun_ms;
-	bool json, list, help, first, model;
+	bool json, list, help, first, model, memory;
 };
 
 static bool number(const char *text, int most, int *out)
@@ -48,6 +50,20 @@ static bool number(const char *text, int most, int *out)
 		return false;
 	*out = (int)v;
 	return true;
+}
+
+// NULL: there is none of that name.
+static bool *flag_of(struct options *o, const char *name)
+{
+	const struct {
+		const char *name;
+		bool *flag;
+	} flags[] = {{"--json", &o->json},   {"--list", &o->list},     {"--help", &o->help},
+	             {"--model", &o->model}, {"--memory", &o->memory}};
+	for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+		if (!strcmp(name, flags[i].name))
+			return flags[i].flag;
+	return NULL;
 }
 
 // False: said why.
@@ -72,11 +88,10 @@ static bool parse(int argc, char **argv, struct options *o)
 			o->begun_ms = takes ? atof(value) : 0;
 		} else {
 			takes = false;
-			o->json |= !strcmp(a, "--json");
-			o->list |= !strcmp(a, "--list");
-			o->help |= !strcmp(a, "--help");
-			o->model |= !strcmp(a, "--model");
-			if (strcmp(a, "--json") && strcmp(a, "--list") && strcmp(a, "--help") && strcmp(a, "--model")) {
+			bool *flag = flag_of(o, a);
+			if (flag)
+				*flag = true;
+			else {
 				fprintf(stderr, "tgc bench: there is no option \"%s\"\n", a);
 				return false;
 			}
@@ -232,6 +247,8 @@ int command_bench(int argc, char **argv)
 	if (o.model)
 		return bench_model(wanted, o.threads, o.json);
 	pin(o.threads);
+	if (o.memory)
+		return bench_memory(wanted, o.threads, o.rounds, o.json);
 	struct bench_old *old = o.compare ? bench_old_load(o.compare) : NULL;
 	int status = o.compare && !old ? 1 : with_cache(&o, wanted, count, old);
 	bench_old_free(old);

@@ -53,6 +53,8 @@ tgc_tensor *bench_param(struct bench_run *r, tgc_shape s, double std, double mea
 tgc_tensor *bench_state(struct bench_run *r, tgc_shape s, double first); // in f32 always
 // Makes inputs, parameters and state; nothing runs. False: the context holds the error.
 bool bench_open(struct bench_run *r, const struct bench_workload *w, int threads);
+// The same with a memory budget for intermediate values; 0: none.
+bool bench_open_within(struct bench_run *r, const struct bench_workload *w, int threads, int64_t budget_bytes);
 void bench_close(struct bench_run *r);
 // Records and runs one step in a scope of its own, which the caller ends. `out` as record's.
 tgc_status bench_step(struct bench_run *r, tgc_tensor **out, int *count);
@@ -82,6 +84,10 @@ pid_t bench_spawn(char *const *argv, FILE **to, FILE **from);
 // The scheduler's prediction beside the median of each kernel of the wanted workloads; the exit status.
 int bench_model(const bool *wanted, int threads, bool json);
 
+// ---- bench_memory.c ------------------------------------------------------------------------------------------
+// Steps of the wanted networks within memory budgets; the exit status, 1 too where a parameter's bits differ.
+int bench_memory(const bool *wanted, int threads, int rounds, bool json);
+
 // ---- bench_time.c --------------------------------------------------------------------------------------------
 struct bench_peer_result {
 	char kind[32];
@@ -99,6 +105,8 @@ struct bench_result {
 	struct bench_peer_result peers[BENCH_PEERS];
 	int peers_count;
 };
+double bench_timed_step(struct bench_run *r); // milliseconds, recording it included; negative: an error
+double bench_median(double *v, int n);        // sorts v
 struct bench_peer;
 // False: the context reported an error, already printed.
 bool bench_measure(const struct bench_workload *w, int threads, int rounds, struct bench_peer *peer,

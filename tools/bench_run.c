@@ -70,7 +70,13 @@ static void make_params(struct bench_run *r)
 
 bool bench_open(struct bench_run *r, const struct bench_workload *w, int threads)
 {
-	tgc_context_options o = {.struct_size = sizeof o, .threads = threads};
+	return bench_open_within(r, w, threads, 0);
+}
+
+bool bench_open_within(struct bench_run *r, const struct bench_workload *w, int threads, int64_t budget_bytes)
+{
+	tgc_context_options o = {
+	    .struct_size = sizeof o, .threads = threads, .memory_budget_bytes = (size_t)budget_bytes};
 	*r = (struct bench_run){.w = w, .c = tgc_context_new(&o)};
 	for (int i = 0; i < w->inputs; i++)
 		r->in[i] = make_input(r->c, &w->in[i]);

@@ -17,14 +17,13 @@ static int ascending(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double median(double *v, int n)
+double bench_median(double *v, int n)
 {
 	qsort(v, (size_t)n, sizeof *v, ascending);
 	return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
 }
 
-// Milliseconds of a step, recording it included. Negative: an error.
-static double step(struct bench_run *r)
+double bench_timed_step(struct bench_run *r)
 {
 	tgc_tensor *out[BENCH_OUT];
 	int n;
@@ -38,15 +37,15 @@ static double step(struct bench_run *r)
 
 static double turn(struct bench_run *r)
 {
-	double ms[MAX_TURN], first = step(r), total = 0;
+	double ms[MAX_TURN], first = bench_timed_step(r), total = 0;
 	int n = 0;
 	for (; first >= 0 && n < MAX_TURN && (n == 0 || total < TURN_MS); n++) {
-		ms[n] = step(r);
+		ms[n] = bench_timed_step(r);
 		if (ms[n] < 0)
 			return -1;
 		total += ms[n];
 	}
-	return n ? median(ms, n) : -1;
+	return n ? bench_median(ms, n) : -1;
 }
 
 struct buffers {
@@ -100,13 +99,13 @@ static void rounds(struct bench_run *r, int count, struct buffers *b, struct ben
 		}
 	}
 	for (int p = 0; p < out->peers_count; p++) {
-		out->peers[p].ms = median(theirs[p], turns[p]);
-		out->peers[p].ratio = median(ratio[p], turns[p]);
+		out->peers[p].ms = bench_median(theirs[p], turns[p]);
+		out->peers[p].ratio = bench_median(ratio[p], turns[p]);
 	}
-	out->ms = median(ms, count);
+	out->ms = bench_median(ms, count);
 	out->rate = work / out->ms;
-	out->ceiling = median(ceiling, count);
-	out->percent = median(percent, count);
+	out->ceiling = bench_median(ceiling, count);
+	out->percent = bench_median(percent, count);
 }
 
 // What a step counts, over some that are not timed.
@@ -114,7 +113,7 @@ static void count_step(struct bench_run *r, struct bench_result *out)
 {
 	tgc_stats before = tgc_get_stats(r->c);
 	for (int i = 0; i < COUNTED; i++)
-		step(r);
+		bench_timed_step(r);
 	tgc_stats after = tgc_get_stats(r->c);
 	out->launches = (after.launches - before.launches) / COUNTED;
 	out->host_us = r->w->optim ? 1e-3 * (double)(after.host_ns_build - before.host_ns_build) / COUNTED : -1;
@@ -133,7 +132,7 @@ bool bench_measure(const struct bench_workload *w, int threads, int count, struc
 			out->peers_count = bench_peer_open(peer, &r, out->peers);
 		out->error = bench_check(&r);
 		for (int i = 0; i < WARM; i++)
-			step(&r);
+			bench_timed_step(&r);
 		count_step(&r, out);
 		if (tgc_error_status(r.c) == TGC_OK)
 			rounds(&r, count, &b, peer, out);
