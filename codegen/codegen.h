@@ -30,6 +30,7 @@
 //
 // At the machine level a phase region holds one BLOCK loop, last, from 0 to blocks[i]. Before it stands what does
 // not depend on the block (scalars, uniform loads and sums): it runs once a call, before the first block.
+// What needs no barrier shares one BLOCK loop, each taking its share of the blocks.
 //
 // Index arithmetic is i64 and canonical: K_AFFINE is imm + sum of coefficient * operand, operands sorted, not
 // themselves K_AFFINE, coefficients not 0.
@@ -66,6 +67,7 @@ struct kinst {
 };
 struct kloop {
 	uint8_t kind;
+	int32_t nest;   // in a phase's region, not 0: needs no barrier to others of this number, written buffers or not
 	int32_t inst;   // its K_FOR
 	int32_t body;   // region
 	int32_t index;  // its K_INDEX
@@ -113,6 +115,7 @@ struct kernel {
 	int ntables, tables_cap;
 	int32_t phases[16]; // regions
 	int64_t blocks[16]; // blocks of each phase, filled by bind
+	bool beside[16];    // needs no barrier to the phase before, whatever both write; bind joins them
 	int nphases;
 	int nsegs;          // 0: not segmented
 	double flops;       // per run, for listings

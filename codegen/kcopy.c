@@ -248,6 +248,7 @@ static void copy_many(struct kcopy *cp, int loop, enum axis_kind kind, int *init
 		kept[n++] = i;
 	}
 	int fresh = kb_for(cp->b, kind, kcopy_value(cp, l->lo), kcopy_value(cp, l->hi), n, next, combine);
+	cp->b->k->loops[fresh].nest = l->nest;
 	for (int i = 0; i < n; i++)
 		init[kept[i]] = kb_arg(cp->b, fresh, i);
 	kcopy_body(cp, loop, kb_index(cp->b, fresh), init, NULL);
@@ -345,6 +346,7 @@ static void copy_phases(struct kcopy *cp, kcopy_phase_hook *phase)
 		}
 		kcopy_phase_begin(cp);
 		cp->b->k->blocks[cp->b->k->nphases - 1] = cp->from->blocks[i];
+		cp->b->k->beside[cp->b->k->nphases - 1] = cp->from->beside[i];
 		kcopy_region(cp, cp->from->phases[i]);
 		kcopy_phase_end(cp);
 	}

@@ -63,6 +63,7 @@ static void blocks(struct lower *lo, const int64_t *size, int64_t from, int64_t 
 	struct kbuild *b = &lo->b;
 	int loops[LOWER_RANK], n = 0, last = lo->shared - 1;
 	kbuild_init(b, lo->k, kernel_phase(lo->k));
+	lo->k->beside[lo->k->nphases - 1] = lo->k->nphases > 1; // blocks share nothing
 	for (int a = 0; a < last; a++) {
 		loops[n] = kb_for(b, AXIS_PAR, kb_int(b, 0), kb_int(b, size[a]), 0, NULL, NULL);
 		lo->block[a] = kb_index(b, loops[n++]);

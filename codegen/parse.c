@@ -382,12 +382,15 @@ static bool loop_begin(struct parser *p)
 	char word[16];
 	int index, lo, hi, n = 0, number[MAX_LIST], init[MAX_LIST];
 	uint8_t combine[MAX_LIST];
+	int64_t nest = 0;
 	if (!name(p, word, sizeof word))
 		return false;
 	int kind = find_name(word, axis_name, AXIS_LANE + 1);
 	if (kind < 0)
 		return fail(p, "unknown axis '%s'", word);
 	if (!define(p, &index) || !expect(p, "=") || !use(p, &lo) || !expect(p, "..") || !use(p, &hi))
+		return false;
+	if (take(p, "nest") && !integer(p, 1, INT32_MAX, &nest))
 		return false;
 	if (take(p, "carry")) {
 		do {
@@ -407,6 +410,7 @@ static bool loop_begin(struct parser *p)
 	if (p->k->arena.failed)
 		return memory(p);
 	p->open[p->nopen++] = loop;
+	p->k->loops[loop].nest = (int32_t)nest;
 	p->region = p->k->loops[loop].body;
 	p->values[index] = p->k->loops[loop].index;
 	for (int i = 0; i < n; i++)
@@ -445,6 +449,7 @@ static bool phase(struct parser *p)
 	if (!integer(p, 0, INT64_MAX, &blocks))
 		return false;
 	p->k->blocks[p->k->nphases] = blocks;
+	p->k->beside[p->k->nphases] = take(p, "beside");
 	p->phase = p->region = kernel_phase(p->k);
 	p->nconsts = 0;
 	return true;

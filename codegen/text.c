@@ -150,6 +150,8 @@ static void loop(struct printer *p, const struct kloop *l)
 	use(p, l->lo);
 	text_add(p->t, " .. ");
 	use(p, l->hi);
+	if (l->nest)
+		text_add(p->t, " nest %d", l->nest);
 	for (int i = 0; i < l->ncarry; i++) {
 		text_add(p->t, i ? ", " : " carry ");
 		define(p, l->arg[i]);
@@ -228,7 +230,7 @@ void kernel_print(const struct kernel *k, struct text *t)
 	memset(p.number, 0xff, sizeof *p.number * (size_t)(k->n + 1));
 	frame(&p);
 	for (int i = 0; i < k->nphases; i++) {
-		text_add(t, "phase %lld\n", (long long)k->blocks[i]);
+		text_add(t, k->beside[i] ? "phase %lld beside\n" : "phase %lld\n", (long long)k->blocks[i]);
 		region(&p, k->phases[i]);
 	}
 	free(p.number);

@@ -267,6 +267,7 @@ static void copy_phase(struct kcopy *cp, int phase)
 	cp->inst = rewrite;
 	kcopy_phase_begin(cp);
 	cp->b->k->blocks[cp->b->k->nphases - 1] = cp->from->blocks[phase];
+	cp->b->k->beside[cp->b->k->nphases - 1] = cp->from->beside[phase];
 	kcopy_region(cp, cp->from->phases[phase]);
 	kcopy_phase_end(cp);
 }

@@ -296,6 +296,14 @@ static void emit_axis(struct kcopy *cp, struct nest *t, int at)
 		emit_known(cp, t, at, 0, x->n);
 }
 
+// The loops from `before` on that stand outermost come from one PAR loop: no barrier between them.
+static void number_nest(struct kernel *k, int before, int nest)
+{
+	for (int i = before; i < k->nloops; i++)
+		if (k->loops[i].inst >= 0 && kernel_region_depth(k, k->insts[k->loops[i].inst].region) == 0)
+			k->loops[i].nest = nest;
+}
+
 static bool tile_par(struct kcopy *cp, int loop)
 {
 	struct tile *s = cp->user;
@@ -315,7 +323,10 @@ static bool tile_par(struct kcopy *cp, int loop)
 		return false;
 	t.n = tile_axes(s, t.axis, t.n);
 	t.coarse = outermost && t.n == 1 && !s->small && s->best[loop] / (double)tile_trip(k, loop) < 64;
+	int before = cp->b->k->nloops;
 	emit_axis(cp, &t, 0);
+	if (outermost)
+		number_nest(cp->b->k, before, loop + 1);
 	return true;
 }
 

@@ -267,6 +267,16 @@ double tile_phase_cost(const struct tile *s, int region)
 
 // ---- reductions
 
+// It hangs on where, not on what: known indices decide it.
+static bool of_indices(const struct kernel *k, int cond)
+{
+	const struct kinst *in = &k->insts[cond];
+	if (in->op == OP_AND || in->op == OP_OR || in->op == OP_NOT)
+		return of_indices(k, kernel_src(k, cond, 0)) ||
+		       (in->nsrc > 1 && of_indices(k, kernel_src(k, cond, 1)));
+	return in->nsrc > 0 && in->op < OP_COUNT && k->insts[kernel_src(k, cond, 0)].type == TGC_I64;
+}
+
 static bool has_condition(const struct tile *s, int region)
 {
 	const struct kernel *k = s->k;
@@ -278,7 +288,8 @@ static bool has_condition(const struct tile *s, int region)
 		int guard = in->op == K_LOAD && in->nsrc > 1 ? kernel_src(k, r->insts[i], 1) : K_NONE;
 		if (guard != K_NONE && s->scratch[guard])
 			return true;
-		if (in->op == OP_SELECT && s->scratch[kernel_src(k, r->insts[i], 0)])
+		int cond = in->op == OP_SELECT ? kernel_src(k, r->insts[i], 0) : K_NONE;
+		if (cond != K_NONE && s->scratch[cond] && of_indices(k, cond))
 			return true;
 	}
 	return false;
