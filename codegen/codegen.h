@@ -257,6 +257,7 @@ void kcopy_loop(struct kcopy *cp, int loop);     // the loop as it is (0 and 1 i
 void kcopy_loop_as(struct kcopy *cp, int loop, enum axis_kind kind); // the same under another kind
 // The body of `loop` with its index and carries replaced; next (may be NULL) receives ncarry new values.
 void kcopy_body(struct kcopy *cp, int loop, int index, const int *args, int *next);
+void kcopy_forget(struct kcopy *cp, int loop); // nothing in its body is mapped then: to copy values one by one
 void kcopy_result(struct kcopy *cp, int loop, int i, int value); // result i of the old loop is this new value
 // What an instruction, with the loop it may head, does to each buffer: bits set in access[buffer].
 enum { ACCESS_READ = 1, ACCESS_WRITE = 2 };

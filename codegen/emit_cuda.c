@@ -187,8 +187,10 @@ static void define(struct cuda *e, int inst)
 {
 	const struct kinst *in = &e->k->insts[inst];
 	struct combo c = {0};
+	if (in->op == K_AFFINE && !e->values[inst].needed)
+		return;
 	do {
-		const char *x = in->op == K_AFFINE                     ? cuda_affine(e, inst, &c)
+		const char *x = in->op == K_AFFINE                     ? cuda_affine(e, inst, &c, K_NONE)
 		                : in->op == K_IDIV || in->op == K_IMOD ? cuda_divide(e, inst, &c)
 		                                                       : cuda_elementwise(e, inst, &c);
 		cuda_line(e, "const %s %s = %s;", cuda_type_of(e, inst), cuda_name(e, inst, &c), x);
@@ -357,6 +359,7 @@ static bool prepare(struct cuda *e)
 	e->values = arena_alloc(&e->arena, sizeof *e->values * (size_t)(k->n + 1));
 	e->loops = arena_alloc(&e->arena, sizeof *e->loops * (size_t)(k->nloops + 1));
 	e->access = arena_alloc(&e->arena, bufs);
+	e->own = arena_alloc(&e->arena, sizeof *e->own * bufs);
 	for (int i = 0; i < 2; i++)
 		e->pending[i] = arena_alloc(&e->arena, bufs);
 	if (e->arena.failed)
@@ -377,19 +380,42 @@ static char *message(const struct cuda *e)
 	return text_take(&t);
 }
 
+// What a phase wants to have in shared memory, at most.
+static int64_t scratch_of_block(struct cuda *e)
+{
+	const struct kernel *k = e->k;
+	int64_t most = 0;
+	for (int p = 0; p < k->nphases; p++) {
+		const struct kregion *r = &k->regions[k->phases[p]];
+		int64_t bytes = 0;
+		memset(e->access, 0, (size_t)k->nbufs);
+		for (int i = 0; i < r->n; i++)
+			kernel_access(k, r->insts[i], e->access);
+		for (int i = 0; i < k->nbufs; i++)
+			if (e->access[i] && k->bufs[i].space != SPACE_GLOBAL && !e->own[i])
+				bytes +=
+				    (k->bufs[i].elems * (int64_t)tgc_type_bytes((tgc_type)k->bufs[i].type) +
+				     15) /
+				    16 * 16;
+		most = bytes > most ? bytes : most;
+	}
+	return most;
+}
+
 char *emit_cuda(const struct kernel *k, const struct target *t, const char *name, struct cuda_source *out)
 {
 	struct text text = {0};
 	struct cuda e = {.k = k, .t = t, .name = name, .out = &text};
 	*out = (struct cuda_source){.nphases = k->nphases};
 	arena_init(&e.arena, NULL);
-	e.in_shared = k->scratch_bytes + SHARED_FOR_REDUCTIONS <= t->shared_bytes;
-	bool scratch = k->scratch_bytes && !e.in_shared;
 	if (prepare(&e)) {
+		int64_t bytes = scratch_of_block(&e);
+		bool scratch = bytes + SHARED_FOR_REDUCTIONS > t->shared_bytes;
+		e.in_shared = !scratch;
 		cuda_declare_tables(&e);
 		for (int i = 0; i < k->nphases && !e.error && !e.arena.failed; i++) {
 			phase(&e, i, scratch, &out->phases[i]);
-			int64_t bytes = scratch ? k->scratch_bytes * k->blocks[i] : 0;
+			bytes = scratch ? k->scratch_bytes * k->blocks[i] : 0;
 			out->scratch_bytes = bytes > out->scratch_bytes ? bytes : out->scratch_bytes;
 		}
 	}

@@ -14,10 +14,12 @@ enum cuda_level {    // who runs the statement that is being emitted
 	LEVEL_GROUP, // those that share an iteration of the outer of two lane loops
 	LEVEL_THREAD,
 };
+enum { CUDA_OWN = 256 }; // elements of a buffer that a thread may have in registers
 
 struct cvalue {        // by kernel instruction
 	uint32_t deps; // UNROLL axes it varies over, by their depth
 	int combos;
+	bool needed; // not only as an address
 	bool narrow; // i64 whose bounds fit an int
 };
 struct cloop {       // by kernel loop
@@ -44,6 +46,7 @@ struct cuda {
 	int width;            // LEVEL_GROUP: threads of a group
 	uint8_t *pending[2];  // BLOCK, GROUP: by buffer, accesses since the last barrier
 	uint8_t *access;      // by buffer, of one statement
+	int *own;             // by buffer: elements of it that are one thread's alone, in registers; 0: others
 	bool in_shared;       // scratch is shared memory
 	int64_t shared_bytes; // of the phase
 	struct text declared; // its shared memory, which stands at the top
@@ -54,6 +57,7 @@ struct cuda {
 // ---- emit_cuda_analyse.c
 void cuda_analyse(struct cuda *e);
 bool cuda_next(const struct cuda *e, uint32_t deps, struct combo *c); // the next combination, false: done
+int cuda_lane_around(const struct cuda *e, int region);               // the innermost LANE loop, -1
 bool cuda_has_lanes(const struct kernel *k, int region);
 int cuda_lanes_inside(const struct kernel *k, int region);          // of the widest LANE loop there, 1: none
 bool cuda_at_most_once(const struct kernel *k, int loop, int *end); // it runs if lo < *end, once
@@ -67,9 +71,9 @@ const char *cuda_memory_type(tgc_type t); // bool is a byte there
 const char *cuda_type_of(const struct cuda *e, int v);
 const char *cuda_literal(struct cuda *e, tgc_type t, union number n, bool narrow);
 const char *cuda_identity(struct cuda *e, int combine, tgc_type t);
-const char *cuda_name(struct cuda *e, int v, const struct combo *c); // to be declared
-const char *cuda_ref(struct cuda *e, int v, const struct combo *c);  // to be read
-const char *cuda_affine(struct cuda *e, int v, const struct combo *c);
+const char *cuda_name(struct cuda *e, int v, const struct combo *c);                // to be declared
+const char *cuda_ref(struct cuda *e, int v, const struct combo *c);                 // to be read
+const char *cuda_affine(struct cuda *e, int v, const struct combo *c, int without); // one of its terms; K_NONE
 const char *cuda_divide(struct cuda *e, int v, const struct combo *c);
 
 // ---- emit_cuda_op.c: elementwise instructions as expressions

@@ -121,11 +121,85 @@ static void shape_values(struct cuda *e)
 	}
 }
 
+// ---- buffers of which each thread has a part of its own
+
+int cuda_lane_around(const struct cuda *e, int region)
+{
+	for (int r = region; r >= 0; r = e->k->regions[r].parent)
+		if (e->k->regions[r].loop >= 0 && e->k->loops[e->k->regions[r].loop].kind == AXIS_LANE)
+			return e->k->regions[r].loop;
+	return -1;
+}
+
+// Elements of a lane's part, if the access is at part * lane + something in it; else 0.
+static int own_part(const struct cuda *e, int inst)
+{
+	const struct kernel *k = e->k;
+	int index = kernel_src(k, inst, 0), lane = cuda_lane_around(e, k->insts[inst].region);
+	const struct kinst *in = &k->insts[index];
+	int64_t part = 0, lo = in->imm, hi = in->imm;
+	if (lane < 0 || in->op != K_AFFINE || cuda_lane_around(e, k->insts[k->loops[lane].inst].region) >= 0)
+		return 0;
+	for (int i = 0; i < in->nsrc; i++) {
+		const struct kinst *x = &k->insts[kernel_src(k, index, i)];
+		int64_t c = k->coefs[in->src_at + i];
+		if (kernel_src(k, index, i) == k->loops[lane].index) {
+			part = c;
+			continue;
+		}
+		if (c < 0 || c > CUDA_OWN || x->lo < 0 || x->hi > CUDA_OWN)
+			return 0;
+		lo += c * x->lo;
+		hi += c * x->hi;
+	}
+	bool fits = part > 0 && part <= CUDA_OWN && lo >= 0 && hi < part &&
+	            part * e->loops[lane].n == k->bufs[k->insts[inst].aux].elems;
+	return fits ? (int)part : 0;
+}
+
+static void find_own(struct cuda *e)
+{
+	const struct kernel *k = e->k;
+	for (int i = 0; i < k->nbufs; i++)
+		e->own[i] = k->bufs[i].space == SPACE_LOCAL ? -1 : 0;
+	for (int r = 0; r < k->nregions; r++)
+		for (int i = 0; i < k->regions[r].n; i++) {
+			const struct kinst *in = &k->insts[k->regions[r].insts[i]];
+			if ((in->op != K_LOAD && in->op != K_STORE) || !e->own[in->aux])
+				continue;
+			int part = own_part(e, k->regions[r].insts[i]);
+			e->own[in->aux] = e->own[in->aux] < 0 || e->own[in->aux] == part ? part : 0;
+		}
+	for (int i = 0; i < k->nbufs; i++)
+		e->own[i] = e->own[i] < 0 ? 0 : e->own[i];
+}
+
+// Index sums that are addresses only are printed where they are used.
+static void find_needed(struct cuda *e)
+{
+	const struct kernel *k = e->k;
+	for (int i = 0; i < k->n; i++) {
+		const struct kinst *in = &k->insts[i];
+		bool address = in->op == K_LOAD || in->op == K_STORE || in->op == K_TABLE;
+		for (int s = address ? 1 : 0; s < in->nsrc; s++)
+			if (kernel_src(k, i, s) != K_NONE)
+				e->values[kernel_src(k, i, s)].needed = true;
+	}
+	for (int i = 0; i < k->nloops; i++) {
+		const struct kloop *l = &k->loops[i];
+		e->values[l->lo].needed = e->values[l->hi].needed = true;
+		for (int c = 0; c < l->ncarry; c++)
+			e->values[l->init[c]].needed = e->values[l->next[c]].needed = true;
+	}
+}
+
 void cuda_analyse(struct cuda *e)
 {
 	number_axes(e);
 	if (e->error)
 		return;
+	find_own(e);
+	find_needed(e);
 	do
 		find_deps(e);
 	while (mark_copied(e));
@@ -203,5 +277,6 @@ bool cuda_at_most_once(const struct kernel *k, int loop, int *end)
 		if (is_next(k, kernel_src(k, hi, i), lo))
 			return true;
 	}
+	*end = hi;
 	return false;
 }

@@ -28,8 +28,8 @@ void cuda_wait_for(struct cuda *e, const uint8_t *access)
 	uint8_t *pending = e->pending[e->level];
 	bool conflict = false;
 	for (int i = 0; i < e->k->nbufs; i++)
-		conflict |=
-		    ((access[i] & ACCESS_WRITE) && pending[i]) || (access[i] && (pending[i] & ACCESS_WRITE));
+		conflict |= !e->own[i] && (((access[i] & ACCESS_WRITE) && pending[i]) ||
+		                           (access[i] && (pending[i] & ACCESS_WRITE)));
 	if (conflict)
 		barrier(e);
 	for (int i = 0; i < e->k->nbufs; i++)
@@ -182,7 +182,8 @@ void cuda_lanes(struct cuda *e, int loop)
 	cuda_line(e, each > 1 ? "const int i%d = %s / %d;" : "const int i%d = %s;", loop, thread, each);
 	e->level = each > 1 ? LEVEL_GROUP : LEVEL_THREAD;
 	e->width = each;
-	memset(e->pending[LEVEL_GROUP], 0, (size_t)e->k->nbufs);
+	if (e->level == LEVEL_GROUP)
+		memset(e->pending[LEVEL_GROUP], 0, (size_t)e->k->nbufs);
 	cuda_region(e, l->body);
 	yield(e, l);
 	e->level = level;

@@ -30,7 +30,16 @@ static const char *base(struct cuda *e, const struct access *a, const struct com
 
 static const char *index_of(struct cuda *e, int v, const struct combo *c)
 {
-	return e->k->insts[v].op == K_AFFINE ? cuda_affine(e, v, c) : cuda_ref(e, v, c);
+	return e->k->insts[v].op == K_AFFINE ? cuda_affine(e, v, c, K_NONE) : cuda_ref(e, v, c);
+}
+
+// Where the access lies in its buffer, or in the thread's own part of it.
+static const char *place_of(struct cuda *e, int inst, const struct access *a, const struct combo *c)
+{
+	if (!e->own[a->buf])
+		return index_of(e, a->index, c);
+	int lane = cuda_lane_around(e, e->k->insts[inst].region);
+	return cuda_affine(e, a->index, c, e->k->loops[lane].index);
 }
 
 // ---- several elements at once
@@ -63,6 +72,8 @@ static int vector_loop(const struct cuda *e, int inst, uint32_t deps, int *axis)
 			continue;
 		int64_t n = e->loops[loop].n, all = n * bytes;
 		*axis = e->loops[loop].axis;
+		if (e->own[a.buf])
+			return -1;
 		bool varies = a.guard != K_NONE && e->values[a.guard].deps >> *axis & 1;
 		varies |= a.segment != K_NONE && e->values[a.segment].deps >> *axis & 1;
 		if (n > 1 && (deps >> *axis & 1) && all >= 4 && all <= WIDEST_BYTES && !(all & (all - 1)) &&
@@ -129,7 +140,7 @@ void cuda_load(struct cuda *e, int inst)
 		return;
 	}
 	do {
-		const char *x = cuda_text(e, "%s[%s]", base(e, &a, &c), index_of(e, a.index, &c));
+		const char *x = cuda_text(e, "%s[%s]", base(e, &a, &c), place_of(e, inst, &a, &c));
 		x = as_value(e, t, x);
 		if (a.guard != K_NONE)
 			x = cuda_text(e, "%s ? %s : %s", cuda_ref(e, a.guard, &c), x, zero(e, t));
@@ -169,7 +180,7 @@ void cuda_store(struct cuda *e, int inst)
 	do {
 		const char *if_guard =
 		    a.guard == K_NONE ? "" : cuda_text(e, "if (%s) ", cuda_ref(e, a.guard, &c));
-		cuda_line(e, "%s%s[%s] = %s;", if_guard, base(e, &a, &c), index_of(e, a.index, &c),
+		cuda_line(e, "%s%s[%s] = %s;", if_guard, base(e, &a, &c), place_of(e, inst, &a, &c),
 		          cuda_ref(e, kernel_src(e->k, inst, 1), &c));
 	} while (cuda_next(e, e->values[inst].deps, &c));
 }
@@ -219,7 +230,9 @@ void cuda_declare_scratch(struct cuda *e, const uint8_t *access)
 		const char *type = cuda_memory_type((tgc_type)b->type);
 		if (b->space == SPACE_GLOBAL || !access[i])
 			continue;
-		if (e->in_shared)
+		if (e->own[i])
+			cuda_line(e, "%s b%d[%d];", type, i, e->own[i]);
+		else if (e->in_shared)
 			cuda_shared(e, type, cuda_text(e, "b%d", i), b->elems,
 			            (int)tgc_type_bytes((tgc_type)b->type));
 		else

@@ -75,6 +75,11 @@ static const char *spelled(struct cuda *e, const char *form, tgc_type t, const c
 	return r;
 }
 
+static bool is_unsigned(tgc_type t)
+{
+	return t == TGC_U32 || t == TGC_U64;
+}
+
 static bool wraps(int op)
 {
 	return op == OP_ADD || op == OP_SUB || op == OP_MUL || op == OP_NEG || op == OP_SHLX;
@@ -133,7 +138,7 @@ const char *cuda_op(struct cuda *e, int op, tgc_type t, const char *const *x)
 		return cuda_text(e, "tg_fma_%s(%s, %s, %s)", tgc_type_name(t), x[0], x[1], x[2]);
 	if (op == OP_NOT && t == TGC_BOOL)
 		return cuda_text(e, "(tg_bool)!%s", x[0]);
-	if (!type_is_float(t) && wraps(op))
+	if (!type_is_float(t) && !is_unsigned(t) && wraps(op))
 		unsign(e, t, x, u, n);
 	if (info->cls == CLASS_KERNEL)
 		return kernel_op(e, op, t, u);
@@ -144,7 +149,9 @@ const char *cuda_op(struct cuda *e, int op, tgc_type t, const char *const *x)
 		return x[0];
 	}
 	r = spelled(e, info->c, t, u);
-	return type_is_float(t) || info->cls == CLASS_COMPARE ? r : cuda_text(e, "(%s)(%s)", cuda_type(t), r);
+	return type_is_float(t) || is_unsigned(t) || info->cls == CLASS_COMPARE
+	           ? r
+	           : cuda_text(e, "(%s)(%s)", cuda_type(t), r);
 }
 
 // ---- instructions

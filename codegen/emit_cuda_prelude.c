@@ -6,8 +6,9 @@ static const char common[] =
 #include "cuda_common.inc"
     ;
 static const char all[] =
-#include "cuda_common.inc"
 #include "cuda_device.inc"
+
+#include "cuda_common.inc"
     ;
 
 const char *emit_cuda_prelude(void)

@@ -199,7 +199,7 @@ static bool sums_fit(const struct cuda *e, int v)
 	return lo >= INT32_MIN && hi <= INT32_MAX;
 }
 
-const char *cuda_affine(struct cuda *e, int v, const struct combo *c)
+const char *cuda_affine(struct cuda *e, int v, const struct combo *c, int without)
 {
 	const struct kernel *k = e->k;
 	const struct kinst *in = &k->insts[v];
@@ -209,6 +209,8 @@ const char *cuda_affine(struct cuda *e, int v, const struct combo *c)
 	for (int i = 0; i < in->nsrc; i++) {
 		int x = kernel_src(k, v, i), loop = k->insts[x].aux;
 		int64_t coef = k->coefs[in->src_at + i];
+		if (x == without)
+			continue;
 		if (k->insts[x].op == K_INDEX && e->loops[loop].axis >= 0 && !e->loops[loop].copied) {
 			imm += coef * c->i[e->loops[loop].axis];
 			continue;

@@ -193,6 +193,11 @@ static void forget(struct kcopy *cp, int region)
 	}
 }
 
+void kcopy_forget(struct kcopy *cp, int loop)
+{
+	forget(cp, cp->from->loops[loop].body);
+}
+
 void kcopy_body(struct kcopy *cp, int loop, int index, const int *args, int *next)
 {
 	const struct kloop *l = &cp->from->loops[loop];

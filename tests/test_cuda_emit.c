@@ -235,12 +235,67 @@ static void test_graphs(void **state)
 	compiles(path);
 }
 
+// ---- contractions: tiles in shared memory
+
+static tgc_tensor *data(tgc_context *c, tgc_shape s)
+{
+	int64_t n = 1;
+	for (int i = 0; i < s.rank; i++)
+		n *= s.dims[i];
+	float *x = malloc((size_t)n * sizeof *x);
+	for (int64_t i = 0; i < n; i++)
+		x[i] = (float)(i * 7919 % 1000) / 500 - 1;
+	tgc_tensor *t = tgc_from_data(c, TGC_F32, s, x);
+	free(x);
+	return t;
+}
+
+static const struct product {
+	const char *name;
+	tgc_shape x, y;
+	bool turn, relu, conv;
+} products[] = {
+    {"whole tiles", TGC_SHAPE(128, 64), TGC_SHAPE(64, 64), 0, 0, 0},
+    {"what is left of rows, columns and terms", TGC_SHAPE(70, 37), TGC_SHAPE(37, 45), 0, 1, 0},
+    {"terms in parts", TGC_SHAPE(40, 1100), TGC_SHAPE(1100, 64), 0, 0, 0},
+    {"a turned operand", TGC_SHAPE(64, 48), TGC_SHAPE(80, 48), 1, 1, 0},
+    {"batches", TGC_SHAPE(3, 65, 20), TGC_SHAPE(3, 20, 33), 0, 0, 0},
+    {"a convolution", TGC_SHAPE(2, 5, 9, 9), TGC_SHAPE(40, 5, 3, 3), 0, 1, 1},
+};
+
+static void test_products(void **state)
+{
+	char path[64];
+	tgc_context *c = check_context("interp", 1);
+	(void)state;
+	target = target_find("sm_90");
+	open_text(path);
+	for (int i = 0; i < TG_COUNT(products); i++) {
+		const struct product *p = &products[i];
+		tgc_scope_begin(c);
+		tgc_tensor *x = data(c, p->x), *y = data(c, p->y);
+		y = p->turn ? tgc_transpose(y, 0, 1) : y;
+		tgc_tensor *z = p->conv ? tgc_conv2d(x, y, .padding = {1, 1, 1, 1}) : tgc_matmul(x, y);
+		z = p->relu ? tgc_maximum(z, 0.0) : z;
+		assert_string_equal(tgc_error_message(c), "");
+		evaluated = 0;
+		graph = i;
+		emit_plan(c, 1, &z);
+		assert_int_equal(evaluated, 1);
+		tgc_scope_end(c);
+	}
+	graph = -1;
+	tgc_context_free(&c);
+	compiles(path);
+}
+
 // No include, and no name that a stand-in would not have.
 static void test_prelude(void **state)
 {
 	(void)state;
 	assert_null(strstr(emit_cuda_prelude(), "#include"));
-	assert_non_null(strstr(emit_cuda_prelude(), emit_cuda_common()));
+	const char *common = strstr(emit_cuda_prelude(), emit_cuda_common());
+	assert_true(common && common > emit_cuda_prelude());
 }
 
 static void test_targets(void **state)
@@ -261,6 +316,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_targets),
 	    cmocka_unit_test(test_prelude),
+	    cmocka_unit_test(test_products),
 	    cmocka_unit_test(test_graphs),
 	    cmocka_unit_test(test_workloads),
 	};

@@ -18,8 +18,7 @@ static int range(struct kbuild *b, enum axis_kind kind, int64_t n)
 	return kb_for(b, kind, kb_int(b, 0), kb_int(b, n), 0, NULL, NULL);
 }
 
-// Opens what keeps index `at` below `end` (a value); returns the loop, and its index in *at. -1: not needed.
-static int guard(struct kbuild *b, int *at, int end, bool needed)
+int threads_guard(struct kbuild *b, int *at, int end, bool needed)
 {
 	if (!needed)
 		return -1;
@@ -75,7 +74,7 @@ static void strided(struct kcopy *cp, const struct axes *a, int lane, int units,
 	int steps = kb_idiv(b, kb_iadd(b, units, kb_int(b, w - 1)), w);
 	int loop = kb_for(b, AXIS_SERIAL, kb_int(b, 0), steps, 0, NULL, NULL);
 	int at = kb_affine(b, 0, 2, (int64_t[]){w, 1}, (int[]){kb_index(b, loop), lane});
-	int kept = guard(b, &at, units, n < 0 || n % w);
+	int kept = threads_guard(b, &at, units, n < 0 || n % w);
 	body_in_lane(cp, a, at, vector);
 	close(b, kept);
 	kb_end(b, loop, NULL);
@@ -88,7 +87,7 @@ static void rest(struct kcopy *cp, const struct axes *a, int thread, int vector)
 	int64_t n = a->total % vector;
 	if (!n)
 		return;
-	int kept = guard(b, &thread, kb_int(b, n), true);
+	int kept = threads_guard(b, &thread, kb_int(b, n), true);
 	body_in_lane(cp, a, kb_iadd(b, thread, kb_int(b, a->total - n)), 1);
 	close(b, kept);
 }
@@ -120,7 +119,7 @@ static void flat(struct kcopy *cp, const struct axes *a, int vector)
 	int lanes = range(b, AXIS_LANE, t);
 	int at = kb_affine(b, 0, 2, (int64_t[]){t, 1},
 	                   (int[]){loop >= 0 ? kb_index(b, loop) : kb_int(b, 0), kb_index(b, lanes)});
-	int first = at, kept = guard(b, &at, kb_int(b, units), units % t);
+	int first = at, kept = threads_guard(b, &at, kb_int(b, units), units % t);
 	body_in_lane(cp, a, at, vector);
 	close(b, kept);
 	rest(cp, a, first, vector);
@@ -155,7 +154,7 @@ static void rows(struct kcopy *cp, const struct axes *a, int width)
 		loop = range(b, AXIS_SERIAL, tiles);
 	int tile = loop >= 0 ? kb_index(b, loop) : kb_int(b, 0);
 	int at = kb_affine(b, 0, 2, (int64_t[]){groups, 1}, (int[]){tile, kb_index(b, lanes)});
-	int kept = guard(b, &at, kb_int(b, a->total), a->total % groups);
+	int kept = threads_guard(b, &at, kb_int(b, a->total), a->total % groups);
 	row(cp, a, at, IN_ROW, width);
 	close(b, kept);
 	if (!outside)
@@ -192,6 +191,8 @@ static bool spread_par(struct kcopy *cp, int loop)
 		return false;
 	if (a.total < 0 && s->place == IN_GRID) // bind knows no blocks without a number
 		return false;
+	if (threads_product(cp, &a))
+		return true;
 	struct spread how = threads_spread(s, &a);
 	switch (how.kind) {
 	case SPREAD_FLAT:
@@ -210,6 +211,10 @@ static bool spread_par(struct kcopy *cp, int loop)
 static bool spread_red(struct kcopy *cp, int loop)
 {
 	struct threads *s = cp->user;
+	if (loop == s->done) {
+		kcopy_result(cp, loop, 0, s->done_value);
+		return true;
+	}
 	if (place_of(s) != IN_LANE)
 		threads_lanes_of_red(s, loop);
 	return tile_red(cp, loop);
@@ -251,7 +256,8 @@ void kpass_threads(struct kernel *k, const struct target *t)
 		if (k->loops[i].kind == AXIS_LANE) // done before
 			return;
 	struct kernel old = *k;
-	struct threads s = {.tile = {.k = &old, .t = t, .mask = K_NONE, .accumulators = 1, .lane_loop = -1}};
+	struct threads s = {.done = -1,
+	                    .tile = {.k = &old, .t = t, .mask = K_NONE, .accumulators = 1, .lane_loop = -1}};
 	struct tile *x = &s.tile;
 	x->whole = calloc(loops, sizeof *x->whole);
 	x->lane = calloc(loops, sizeof *x->lane);

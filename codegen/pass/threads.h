@@ -17,8 +17,9 @@ enum place {
 struct threads {
 	struct tile tile; // first: what tile_red sees
 	enum place place;
-	int threads; // of a block in this phase
-	int width;   // that share what is copied: all, or a row's
+	int threads;          // of a block in this phase
+	int width;            // that share what is copied: all, or a row's
+	int done, done_value; // a reduction of the old kernel that was computed ahead; -1
 };
 
 struct axes { // a perfect nest of PAR loops, outermost first
@@ -27,6 +28,13 @@ struct axes { // a perfect nest of PAR loops, outermost first
 	int count;
 	int64_t total; // iterations; -1: not constant, then it is one loop
 };
+
+// ---- threads.c
+// Opens what keeps index *at below `end` (a value); returns the loop, its index in *at. -1: it is not needed.
+int threads_guard(struct kbuild *b, int *at, int end, bool needed);
+
+// ---- threads_tile.c
+bool threads_product(struct kcopy *cp, const struct axes *a); // emits it; false: it is none, or too small
 
 // ---- threads_choose.c: the old kernel is only read
 enum spread_kind { SPREAD_FLAT, SPREAD_ROWS, SPREAD_BLOCKS };

@@ -1,0 +1,432 @@
+// Contractions in the pass threads: tiles that the threads of a block share.
+// In:  a nest of PAR loops around one chain of reductions sum(x * y), where some loops move only x (rows), some
+// only y (columns), others both (batches). Out: blocks of a tile of rows x columns each. The threads put a
+// slice of x and of y into shared memory, whatever they are computed from, and each keeps a few rows and
+// columns of sums in registers: a LOCAL buffer of which each lane has a part of its own. Sums longer than
+// TILE_TERMS are taken in parts. Not here: which nests are left to other forms (threads_choose.c).
+#include "pass/threads.h"
+
+enum { FOUR = 4, PAD = 4, SMALL = 64 };
+
+struct moved { // loops that move together, as one index
+	int loop[TILE_AXES];
+	int64_t n[TILE_AXES], total;
+	int count;
+};
+struct product {
+	int first, red, x, y; // loops; instructions
+	struct moved rows, columns, batches, terms;
+	bool along_terms[2]; // x, y: neighbours in memory are neighbours of the last reduction
+	// The tile:
+	int64_t size[2], depth;    // rows, columns; terms
+	int each[2];               // of a thread
+	int slice[2], sums, parts; // buffers
+	int tile[2], batch;        // values: first row and column, batch
+};
+
+// ---- is it one?
+
+static void put(struct moved *g, int loop, int64_t n)
+{
+	g->loop[g->count] = loop;
+	g->n[g->count++] = n;
+	g->total *= n;
+}
+
+// The only loop in the region; -1: none or several.
+static int only_loop(const struct kernel *k, int region)
+{
+	const struct kregion *r = &k->regions[region];
+	int loop = -1;
+	for (int i = 0; i < r->n; i++) {
+		const struct kinst *in = &k->insts[r->insts[i]];
+		if (in->op == K_FOR && loop >= 0)
+			return -1;
+		loop = in->op == K_FOR ? in->aux : loop;
+	}
+	return loop;
+}
+
+static bool find_terms(const struct kernel *k, struct product *p)
+{
+	int loop = p->red;
+	for (int64_t n; loop >= 0; loop = tile_chained(k, loop)) {
+		const struct kloop *l = &k->loops[loop];
+		if (l->kind != AXIS_RED || l->ncarry != 1 || l->combine[0] != OP_ADD ||
+		    k->insts[l->arg[0]].type != TGC_F32 || !kernel_trip(k, loop, &n) ||
+		    p->terms.count == TILE_AXES || kernel_region_stores(k, l->body))
+			return false;
+		put(&p->terms, loop, n);
+		int inner = only_loop(k, l->body), next = l->next[0];
+		if (inner >= 0 && (inner != tile_chained(k, loop) || next != k->loops[inner].res[0]))
+			return false;
+		if (inner >= 0)
+			continue;
+		if (k->insts[next].op != OP_FMA || kernel_src(k, next, 2) != l->arg[0])
+			return false;
+		p->x = kernel_src(k, next, 0);
+		p->y = kernel_src(k, next, 1);
+	}
+	return p->terms.count > 0;
+}
+
+// Only plain code stands between the value and what is outside of the nest.
+static bool plain(const struct kernel *k, int v, int nest, int *budget)
+{
+	const struct kinst *in = &k->insts[v];
+	if (!kernel_region_within(k, in->region, nest) || in->op == K_INDEX)
+		return true;
+	if (--*budget < 0 || in->op == K_ARG || in->op == K_RES)
+		return false;
+	for (int i = 0; i < in->nsrc; i++) {
+		int s = kernel_src(k, v, i);
+		if (s != K_NONE && !plain(k, s, nest, budget))
+			return false;
+	}
+	return true;
+}
+
+static bool along(const struct kernel *k, int v, int loop, int *budget)
+{
+	const struct kinst *in = &k->insts[v];
+	int64_t stride;
+	bool found = in->op == K_LOAD && kernel_stride(k, kernel_src(k, v, 0), loop, &stride) && stride == 1;
+	for (int i = 0; i < in->nsrc && !found && --*budget > 0; i++)
+		found = kernel_src(k, v, i) != K_NONE && along(k, kernel_src(k, v, i), loop, budget);
+	return found;
+}
+
+static void swap_sides(struct product *p)
+{
+	struct moved g = p->rows;
+	int v = p->x;
+	p->rows = p->columns;
+	p->columns = g;
+	p->x = p->y;
+	p->y = v;
+}
+
+static bool find(struct threads *s, const struct axes *a, struct product *p)
+{
+	const struct kernel *k = s->tile.k;
+	int last = a->loop[a->count - 1], body = k->loops[last].body, nest = k->loops[a->loop[0]].body;
+	int budget = 200;
+	*p = (struct product){.first = a->loop[0], .red = only_loop(k, body)};
+	p->rows.total = p->columns.total = p->batches.total = p->terms.total = 1;
+	if (p->red < 0 || !find_terms(k, p) || !plain(k, p->x, nest, &budget) || !plain(k, p->y, nest, &budget))
+		return false;
+	for (int i = 0; i < a->count; i++) {
+		kernel_depends(k, a->loop[i], s->tile.scratch);
+		bool x = s->tile.scratch[p->x], y = s->tile.scratch[p->y];
+		put(x && !y ? &p->rows : y && !x ? &p->columns : &p->batches, a->loop[i], a->n[i]);
+	}
+	if (p->rows.count && p->rows.loop[p->rows.count - 1] == last)
+		swap_sides(p);
+	int inner = p->terms.loop[p->terms.count - 1];
+	budget = 200;
+	p->along_terms[0] = along(k, p->x, inner, &budget);
+	p->along_terms[1] = along(k, p->y, inner, &budget);
+	return true;
+}
+
+// Large tiles where they fill the device, else small ones; false: not worth any.
+static bool choose(const struct threads *s, struct product *p)
+{
+	int64_t rows = p->rows.total, columns = p->columns.total;
+	if (rows < SMALL / 2 || columns < SMALL / 2 || p->terms.total < 2 * FOUR)
+		return false;
+	int64_t large =
+	    (rows + 2 * SMALL - 1) / (2 * SMALL) * ((columns + SMALL - 1) / SMALL) * p->batches.total;
+	bool is_large = large >= s->tile.t->processors;
+	p->size[0] = is_large ? 2 * SMALL : SMALL;
+	p->size[1] = SMALL;
+	p->each[0] = is_large ? 2 * FOUR : FOUR;
+	p->each[1] = FOUR;
+	p->depth = 16;
+	return true;
+}
+
+// ---- its parts
+
+static int range(struct kbuild *b, enum axis_kind kind, int64_t n)
+{
+	return kb_for(b, kind, kb_int(b, 0), kb_int(b, n), 0, NULL, NULL);
+}
+
+static int sum2(struct kbuild *b, int64_t c0, int v0, int64_t c1, int v1)
+{
+	return kb_affine(b, 0, 2, (int64_t[]){c0, c1}, (int[]){v0, v1});
+}
+
+// The indices of the group's loops at running index `at`: into map if `map`, else into presets.
+static void set_indices(struct kcopy *cp, const struct moved *g, int at, bool map)
+{
+	struct threads *s = cp->user;
+	struct kbuild *b = cp->b;
+	for (int i = g->count - 1; i >= 0; i--) {
+		int index = i ? kb_imod(b, at, g->n[i]) : at;
+		at = i ? kb_idiv(b, at, g->n[i]) : at;
+		index = kb_iadd(b, index, kcopy_value(cp, cp->from->loops[g->loop[i]].lo));
+		if (map)
+			cp->map[cp->from->loops[g->loop[i]].index] = index;
+		else
+			s->tile.preset[g->loop[i]] = index;
+	}
+}
+
+static bool masked_load(struct kcopy *cp, int inst)
+{
+	const struct threads *s = cp->user;
+	const struct kernel *k = cp->from;
+	const struct kinst *in = &k->insts[inst];
+	if (in->op != K_LOAD)
+		return false;
+	int guard = in->nsrc > 1 ? kcopy_value(cp, kernel_src(k, inst, 1)) : K_NONE;
+	int segment = in->nsrc > 2 ? kcopy_value(cp, kernel_src(k, inst, 2)) : K_NONE;
+	cp->map[inst] = kb_load(cp->b, in->aux, kcopy_value(cp, kernel_src(k, inst, 0)),
+	                        kb_and(cp->b, guard, s->tile.mask), segment);
+	return true;
+}
+
+static void copy_expression(struct kcopy *cp, int v)
+{
+	const struct kernel *k = cp->from;
+	if (cp->map[v] != K_NONE || cp->b->k->arena.failed)
+		return;
+	for (int i = 0; i < k->insts[v].nsrc; i++)
+		if (kernel_src(k, v, i) != K_NONE)
+			copy_expression(cp, kernel_src(k, v, i));
+	kcopy_inst(cp, v);
+}
+
+// x (side 0) or y at a running index of its group and of the terms; 0 past their ends.
+static int value_at(struct kcopy *cp, const struct product *p, int side, int at, int term)
+{
+	struct threads *s = cp->user;
+	struct kbuild *b = cp->b;
+	const struct moved *g = side ? &p->columns : &p->rows;
+	int v = side ? p->y : p->x, mask = K_NONE;
+	if (g->total % p->size[side])
+		mask = kb_op2(b, OP_LT, TGC_BOOL, at, kb_int(b, g->total));
+	if (p->terms.total % p->depth)
+		mask = kb_and(b, kb_op2(b, OP_LT, TGC_BOOL, term, kb_int(b, p->terms.total)), mask);
+	kcopy_forget(cp, p->first);
+	set_indices(cp, &p->batches, p->batch, true);
+	set_indices(cp, g, at, true);
+	set_indices(cp, &p->terms, term, true);
+	s->tile.mask = mask;
+	cp->inst = mask == K_NONE ? NULL : masked_load;
+	copy_expression(cp, v);
+	cp->inst = NULL;
+	s->tile.mask = K_NONE;
+	v = kcopy_value(cp, v);
+	return mask == K_NONE ? v : kb_select(b, mask, v, kb_const(b, TGC_F32, (union number){.f = 0}));
+}
+
+static int64_t pitch(const struct product *p, int side)
+{
+	return p->size[side] + PAD;
+}
+
+static int threads_of(const struct product *p)
+{
+	return (int)(p->size[0] / p->each[0] * (p->size[1] / p->each[1]));
+}
+
+// Neighbouring threads take neighbours in memory.
+static void fill(struct kcopy *cp, const struct product *p, int side, int lane, int slice)
+{
+	struct kbuild *b = cp->b;
+	int64_t size = p->size[side], t = threads_of(p);
+	int loop = range(b, AXIS_UNROLL, size * p->depth / t);
+	int at = sum2(b, t, kb_index(b, loop), 1, lane), own, term;
+	if (p->along_terms[side]) {
+		own = kb_idiv(b, at, p->depth);
+		term = kb_imod(b, at, p->depth);
+	} else {
+		own = kb_imod(b, at, size);
+		term = kb_idiv(b, at, size);
+	}
+	int v = value_at(cp, p, side, kb_iadd(b, p->tile[side], own), sum2(b, p->depth, slice, 1, term));
+	kb_store(b, p->slice[side], sum2(b, pitch(p, side), term, 1, own), v, K_NONE, K_NONE);
+	kb_end(b, loop, NULL);
+}
+
+// Loops over the rows and columns of a thread; each side's are fours that stand far apart, so that threads next
+// to one another read neighbouring memory.
+struct each {
+	int loop[4];
+	int at[2];  // index in the tile
+	int number; // of the sum, in the thread's part of the buffer
+};
+
+static struct each open_each(struct kcopy *cp, const struct product *p, int lane)
+{
+	struct kbuild *b = cp->b;
+	int64_t across = p->size[1] / p->each[1];
+	int place[2] = {kb_idiv(b, lane, across), kb_imod(b, lane, across)}, own[2];
+	struct each e;
+	for (int side = 0; side < 2; side++) {
+		int64_t fours = p->each[side] / FOUR, apart = p->size[side] / fours;
+		e.loop[2 * side] = range(b, AXIS_UNROLL, fours);
+		e.loop[2 * side + 1] = range(b, AXIS_UNROLL, FOUR);
+		int far = kb_index(b, e.loop[2 * side]), near = kb_index(b, e.loop[2 * side + 1]);
+		e.at[side] = kb_affine(b, 0, 3, (int64_t[]){apart, FOUR, 1}, (int[]){far, place[side], near});
+		own[side] = sum2(b, FOUR, far, 1, near);
+	}
+	e.number = kb_affine(b, 0, 3, (int64_t[]){p->each[0] * p->each[1], p->each[1], 1},
+	                     (int[]){lane, own[0], own[1]});
+	return e;
+}
+
+static void close_each(struct kcopy *cp, const struct each *e)
+{
+	for (int i = 3; i >= 0; i--)
+		kb_end(cp->b, e->loop[i], NULL);
+}
+
+static void multiply(struct kcopy *cp, const struct product *p, int lane)
+{
+	struct kbuild *b = cp->b;
+	int loop = range(b, AXIS_SERIAL, p->depth), term = kb_index(b, loop), v[3];
+	struct each e = open_each(cp, p, lane);
+	for (int side = 0; side < 2; side++)
+		v[side] =
+		    kb_load(b, p->slice[side], sum2(b, pitch(p, side), term, 1, e.at[side]), K_NONE, K_NONE);
+	v[2] = kb_load(b, p->sums, e.number, K_NONE, K_NONE);
+	kb_store(b, p->sums, e.number, kb_op(b, OP_FMA, TGC_F32, 3, v), K_NONE, K_NONE);
+	close_each(cp, &e);
+	kb_end(b, loop, NULL);
+}
+
+// sums := 0, or parts := parts + sums and then sums := 0.
+static void start(struct kcopy *cp, const struct product *p, bool add)
+{
+	struct kbuild *b = cp->b;
+	int zero = kb_const(b, TGC_F32, (union number){.f = 0});
+	int lanes = range(b, AXIS_LANE, threads_of(p));
+	struct each e = open_each(cp, p, kb_index(b, lanes));
+	if (p->parts >= 0) {
+		int v = zero;
+		if (add)
+			v = kb_op2(b, OP_ADD, TGC_F32, kb_load(b, p->parts, e.number, K_NONE, K_NONE),
+			           kb_load(b, p->sums, e.number, K_NONE, K_NONE));
+		kb_store(b, p->parts, e.number, v, K_NONE, K_NONE);
+	}
+	kb_store(b, p->sums, e.number, zero, K_NONE, K_NONE);
+	close_each(cp, &e);
+	kb_end(b, lanes, NULL);
+}
+
+static void slices(struct kcopy *cp, const struct product *p, int from, int64_t n)
+{
+	struct kbuild *b = cp->b;
+	int64_t t = threads_of(p);
+	int loop = range(b, AXIS_SERIAL, n), slice = kb_iadd(b, from, kb_index(b, loop));
+	int lanes = range(b, AXIS_LANE, t);
+	for (int side = 0; side < 2; side++)
+		fill(cp, p, side, kb_index(b, lanes), slice);
+	kb_end(b, lanes, NULL);
+	lanes = range(b, AXIS_LANE, t);
+	multiply(cp, p, kb_index(b, lanes));
+	kb_end(b, lanes, NULL);
+	kb_end(b, loop, NULL);
+}
+
+// Parts of at most TILE_TERMS terms, added in order.
+static void reduce(struct kcopy *cp, const struct product *p)
+{
+	struct kbuild *b = cp->b;
+	int64_t n = (p->terms.total + p->depth - 1) / p->depth, most = TILE_TERMS / p->depth;
+	start(cp, p, false);
+	if (p->parts < 0) {
+		slices(cp, p, kb_int(b, 0), n);
+		return;
+	}
+	if (n / most) {
+		int loop = range(b, AXIS_SERIAL, n / most);
+		slices(cp, p, kb_imul(b, kb_index(b, loop), most), most);
+		start(cp, p, true);
+		kb_end(b, loop, NULL);
+	}
+	if (n % most) {
+		slices(cp, p, kb_int(b, n / most * most), n % most);
+		start(cp, p, true);
+	}
+}
+
+// What the nest does with its sums. Past the ends a loop of no iterations keeps it out.
+static void store(struct kcopy *cp, const struct product *p)
+{
+	struct threads *s = cp->user;
+	struct kbuild *b = cp->b;
+	int lanes = range(b, AXIS_LANE, threads_of(p)), kept[2], at[2];
+	struct each e = open_each(cp, p, kb_index(b, lanes));
+	for (int side = 0; side < 2; side++) {
+		const struct moved *g = side ? &p->columns : &p->rows;
+		at[side] = kb_iadd(b, p->tile[side], e.at[side]);
+		kept[side] = threads_guard(b, &at[side], kb_int(b, g->total), g->total % p->size[side]);
+	}
+	int init = kcopy_value(cp, cp->from->loops[p->red].init[0]);
+	int v = kb_load(b, p->parts >= 0 ? p->parts : p->sums, e.number, K_NONE, K_NONE);
+	union number zero;
+	if (!kernel_is_const(b->k, init, &zero) || zero.f != 0)
+		v = kb_op2(b, OP_ADD, TGC_F32, init, v);
+	set_indices(cp, &p->batches, p->batch, false);
+	set_indices(cp, &p->rows, at[0], false);
+	set_indices(cp, &p->columns, at[1], false);
+	s->done = p->red;
+	s->done_value = v;
+	s->tile.in_lane = true;
+	kcopy_body(cp, p->first, s->tile.preset[p->first], NULL, NULL);
+	s->tile.in_lane = false;
+	s->done = -1;
+	for (int side = 1; side >= 0; side--)
+		if (kept[side] >= 0)
+			kb_end(b, kept[side], NULL);
+	close_each(cp, &e);
+	kb_end(b, lanes, NULL);
+}
+
+static void clear_presets(struct kcopy *cp, const struct moved *g)
+{
+	struct threads *s = cp->user;
+	for (int i = 0; i < g->count; i++)
+		s->tile.preset[g->loop[i]] = K_NONE;
+}
+
+static int buffer(struct kcopy *cp, enum space space, int64_t elems)
+{
+	return kernel_buf(cp->b->k, TGC_F32, space, elems);
+}
+
+bool threads_product(struct kcopy *cp, const struct axes *a)
+{
+	struct threads *s = cp->user;
+	struct kbuild *b = cp->b;
+	struct product p;
+	if (s->place != IN_GRID || !find(s, a, &p) || !choose(s, &p))
+		return false;
+	int64_t sums = p.size[0] * p.size[1];
+	for (int side = 0; side < 2; side++)
+		p.slice[side] = buffer(cp, SPACE_SHARED, p.depth * pitch(&p, side));
+	p.sums = buffer(cp, SPACE_LOCAL, sums);
+	p.parts = p.terms.total > TILE_TERMS ? buffer(cp, SPACE_LOCAL, sums) : -1;
+	int64_t rows = (p.rows.total + p.size[0] - 1) / p.size[0],
+	        columns = (p.columns.total + p.size[1] - 1) / p.size[1];
+	int loop =
+	    rows * columns * p.batches.total > 1 ? range(b, AXIS_PAR, rows * columns * p.batches.total) : -1;
+	int at = loop >= 0 ? kb_index(b, loop) : kb_int(b, 0);
+	p.tile[1] = kb_imul(b, kb_imod(b, at, columns), p.size[1]);
+	at = kb_idiv(b, at, columns);
+	p.tile[0] = kb_imul(b, kb_imod(b, at, rows), p.size[0]);
+	p.batch = kb_idiv(b, at, rows);
+	reduce(cp, &p);
+	store(cp, &p);
+	if (loop >= 0)
+		kb_end(b, loop, NULL);
+	clear_presets(cp, &p.batches);
+	clear_presets(cp, &p.rows);
+	clear_presets(cp, &p.columns);
+	return true;
+}
