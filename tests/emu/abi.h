@@ -14,7 +14,7 @@ struct tg_machine {
 	void (*copy_wait)(int groups);
 	void (*ldmatrix)(unsigned *r, const void *row, int n, int transposed, int line);
 	void (*mma)(float *c, const unsigned *a, const unsigned *b, int kind, int line);
-	void (*misaligned)(const void *p, int line);
+	void (*misaligned)(const void *p, int bytes);
 };
 
 #endif

@@ -2,6 +2,7 @@
 // In:  the texts, behind tg_emu.h. Out: a shared library, loaded; or the compiler's messages, in which line
 // directives make every line name its kernel. Its files are gone when it is loaded.
 // Not here: which texts were compiled before (device.c).
+#include "codegen.h"
 #include "emu.h"
 
 #include <dlfcn.h>
@@ -27,7 +28,7 @@ static bool write_text(const char *path, int n, const char *const *names, const 
 	FILE *f = fopen(path, "w");
 	if (!f)
 		return false;
-	fprintf(f, "#include \"%s/tg_emu.h\"\n", EMU_FOLDER);
+	fprintf(f, "#include \"%s/tg_emu.h\"\n#line 1 \"common\"\n%s\n", EMU_FOLDER, emit_cuda_common());
 	for (int i = 0; i < n; i++)
 		fprintf(f, "#line 1 \"%s\"\n%s\n", names[i], texts[i]);
 	return fclose(f) == 0;

@@ -233,9 +233,9 @@ static void check_shared(void)
 		         (long long)m.launch->shared_bytes);
 }
 
-static void misaligned(const void *p, int line)
+static void misaligned(const void *p, int bytes)
 {
-	emu_fail("line %d: %p is not aligned to 16 bytes", line, p);
+	emu_fail("%p is not aligned to %d bytes", p, bytes);
 }
 
 // ---- a launch

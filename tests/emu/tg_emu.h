@@ -13,6 +13,7 @@ typedef int tg_i32;
 typedef unsigned tg_u32;
 typedef long long tg_i64;
 typedef unsigned long long tg_u64;
+typedef _Bool tg_bool;
 typedef unsigned short tg_f16, tg_bf16; // their bits
 
 #include "abi.h"
@@ -22,6 +23,9 @@ __attribute__((visibility("default"))) struct tg_machine *tg_machine; // set whe
 #define TG_GLOBAL
 #define TG_DEV static inline
 #define TG_UNROLL
+#define TG_RESTRICT
+#define TG_ALIGN(n) __attribute__((aligned(n)))
+#define TG_TABLE(T, NAME, N) static const T NAME[N]
 #define TG_SHARED(T, NAME, N)                                                                                   \
 	static char NAME##_key;                                                                                \
 	T *const NAME = (T *)tg_machine->shared(&NAME##_key, (long)sizeof(T) * (N), __LINE__)
@@ -65,28 +69,8 @@ TG_SHUFFLE(tg_u64, u64)
 #define tg_shfl_down_i64(mask, v, d) tg_shfl_i64(mask, v, TG_DOWN(d), __LINE__)
 #define tg_shfl_down_u64(mask, v, d) tg_shfl_u64(mask, v, TG_DOWN(d), __LINE__)
 
-// ---- accesses of 16 bytes: aligned, or the machine stops ------------------------------------------------------
-#define TG_WIDE(T, S, N, V)                                                                                     \
-	struct tg_##V {                                                                                         \
-		T v[N];                                                                                         \
-	} __attribute__((aligned(16)));                                                                         \
-	static inline struct tg_##V tg_ld##N##_##S##_at(const T *p, int line)                                   \
-	{                                                                                                       \
-		struct tg_##V v;                                                                                \
-		if ((tg_u64)p & 15)                                                                             \
-			tg_machine->misaligned(p, line);                                                        \
-		__builtin_memcpy(&v, p, 16);                                                                    \
-		return v;                                                                                       \
-	}                                                                                                       \
-	static inline void tg_st##N##_##S##_at(T *p, struct tg_##V v, int line)                                 \
-	{                                                                                                       \
-		if ((tg_u64)p & 15)                                                                             \
-			tg_machine->misaligned(p, line);                                                        \
-		__builtin_memcpy(p, &v, 16);                                                                    \
-	}
-TG_WIDE(float, f32, 4, f32x4)
-#define tg_ld4_f32(p) tg_ld4_f32_at(p, __LINE__)
-#define tg_st4_f32(p, v) tg_st4_f32_at(p, v, __LINE__)
+// Wide accesses are aligned, or the machine stops.
+#define TG_ALIGNED(p, bytes) ((tg_u64)(p) % (bytes) ? tg_machine->misaligned(p, (int)(bytes)), (p) : (p))
 
 // ---- one thread's arithmetic ----------------------------------------------------------------------------------
 static inline float tg_f32_from_bits(tg_u32 b)
@@ -130,12 +114,31 @@ static inline tg_f16 tg_f16_from_f32(float f)
 		return (tg_f16)(sign | (tg_bits_from_f32(tg_f32_from_bits(b) + 0.5f) - 0x3f000000));
 	return (tg_f16)(sign | (b - 0x38000000 + 0xfff + (b >> 13 & 1)) >> 13);
 }
+static inline double tg_f64_from_bits(tg_u64 b)
+{
+	double f;
+	__builtin_memcpy(&f, &b, 8);
+	return f;
+}
+static inline tg_u64 tg_bits_from_f64(double f)
+{
+	tg_u64 b;
+	__builtin_memcpy(&b, &f, 8);
+	return b;
+}
+#define TG_UNARY(NAME)                                                                                          \
+	static inline float tg_##NAME##_f32(float x) { return __builtin_##NAME##f(x); }                         \
+	static inline double tg_##NAME##_f64(double x) { return __builtin_##NAME(x); }
+TG_UNARY(sqrt)
+TG_UNARY(floor)
+TG_UNARY(rint)
+static inline float tg_abs_f32(float x) { return __builtin_fabsf(x); }
+static inline double tg_abs_f64(double x) { return __builtin_fabs(x); }
+static inline float tg_copysign_f32(float x, float y) { return __builtin_copysignf(x, y); }
+static inline double tg_copysign_f64(double x, double y) { return __builtin_copysign(x, y); }
 static inline float tg_fma_f32(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 static inline double tg_fma_f64(double a, double b, double c) { return __builtin_fma(a, b, c); }
-static inline float tg_sqrt_f32(float x) { return __builtin_sqrtf(x); }
-static inline double tg_sqrt_f64(double x) { return __builtin_sqrt(x); }
-static inline float tg_floor_f32(float x) { return __builtin_floorf(x); }
-static inline double tg_floor_f64(double x) { return __builtin_floor(x); }
+static inline tg_u32 tg_mulhi_u32(tg_u32 x, tg_u32 y) { return (tg_u32)((tg_u64)x * y >> 32); }
 static inline int tg_atomic_or_i32(int *p, int v)
 {
 	int old = *p;

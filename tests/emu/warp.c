@@ -168,7 +168,7 @@ void emu_ldmatrix(unsigned *r, const void *row, int n, int transposed, int line)
 {
 	struct emu_fiber *f = running();
 	if ((uintptr_t)row & 15 && emu_machine.thread % WARP < 8 * n)
-		emu_machine.misaligned(row, line);
+		emu_machine.misaligned(row, 16);
 	f->r = r;
 	f->row = row;
 	f->n = n;
@@ -193,7 +193,7 @@ void emu_copy16(void *to, const void *from, int line)
 {
 	struct emu_fiber *f = running();
 	if (((uintptr_t)to | (uintptr_t)from) & 15)
-		emu_machine.misaligned((uintptr_t)to & 15 ? to : from, line);
+		emu_machine.misaligned((uintptr_t)to & 15 ? to : from, 16);
 	if (!emu_deferred()) {
 		memcpy(to, from, 16);
 		return;

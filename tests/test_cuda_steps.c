@@ -1,0 +1,210 @@
+// Training steps of small networks on the emulated GPU against the interpreter, and every kernel that they need
+// through NVRTC.
+// In:  networks, random data. Out: losses and parameters after some steps, compared. Not here: single
+// operations (test_primitives.c with TGC_DEVICE=cuda-emu), speed.
+#include "check.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <tgc/tgc.h>
+
+#include "check_nvrtc.h"
+#include "device.h"
+
+enum { STEPS = 3, MOST = 1 << 16, WIDE = 32, LENGTH = 16, HEADS = 2, BATCH = 4 };
+
+static tgc_tensor *uniform(tgc_context *c, tgc_shape shape, double bound)
+{
+	return tgc_mul(tgc_sub(tgc_rand(c, TGC_F32, shape), 0.5), 2 * bound);
+}
+
+// ---- networks
+// ---------------------------------------------------------------------------------------------------
+
+static tgc_module *mlp(tgc_context *c)
+{
+	static const int64_t sizes[] = {40, 64, 33, 10};
+	return tgc_mlp(c, TG_COUNT(sizes), sizes);
+}
+
+static tgc_tensor *cnn_forward(tgc_module *m, tgc_tensor *x, void *user)
+{
+	(void)user;
+	x = tgc_max_pool2d(tgc_relu(tgc_forward(tgc_module_child(m, 0), x)), 2, 2, 0);
+	x = tgc_relu(tgc_forward(tgc_module_child(m, 1), x));
+	tgc_axes over = TGC_AXES(0, 2, 3);
+	x = tgc_div(tgc_sub(x, tgc_mean(x, over, true)), tgc_sqrt(tgc_add(tgc_var(x, over, 0, true), 1e-5)));
+	return tgc_forward(tgc_module_child(m, 2), tgc_flatten(tgc_max_pool2d(x, 2, 2, 0), 1));
+}
+
+static tgc_module *cnn(tgc_context *c)
+{
+	tgc_module *m = tgc_module_new(c, "cnn", cnn_forward, NULL);
+	tgc_module_add(m, "conv1", tgc_conv2d_layer(c, 1, 8, 5, 1, 2));
+	tgc_module_add(m, "conv2", tgc_conv2d_layer(c, 8, 12, 3, 1, 1));
+	tgc_module_add(m, "out", tgc_linear(c, 12 * 3 * 3, 10));
+	return m;
+}
+
+static tgc_tensor *heads(tgc_tensor *qkv, int64_t which)
+{
+	tgc_tensor *part = tgc_slice_axis(qkv, 2, WIDE * which, WIDE * (which + 1));
+	return tgc_transpose(tgc_reshape(part, TGC_SHAPE(BATCH, LENGTH, HEADS, WIDE / HEADS)), 1, 2);
+}
+
+// Pre-norm, causal attention, GELU.
+static tgc_tensor *block_forward(tgc_module *m, tgc_tensor *x, void *user)
+{
+	(void)user;
+	tgc_tensor *gamma = tgc_param(m, 0), *beta = tgc_param(m, 1);
+	tgc_tensor *qkv = tgc_forward(tgc_module_child(m, 0), tgc_layer_norm(x, gamma, beta, 1e-5));
+	tgc_tensor *a = tgc_attention(heads(qkv, 0), heads(qkv, 1), heads(qkv, 2), true);
+	a = tgc_reshape(tgc_transpose(a, 1, 2), TGC_SHAPE(BATCH, LENGTH, WIDE));
+	x = tgc_add(x, tgc_forward(tgc_module_child(m, 1), a));
+	tgc_tensor *y = tgc_gelu(tgc_forward(tgc_module_child(m, 2), tgc_layer_norm(x, gamma, beta, 1e-5)));
+	x = tgc_add(x, tgc_forward(tgc_module_child(m, 3), y));
+	return tgc_forward(tgc_module_child(m, 4), tgc_mean(x, TGC_AXES(1), false));
+}
+
+static tgc_module *block(tgc_context *c)
+{
+	tgc_module *m = tgc_module_new(c, "block", block_forward, NULL);
+	tgc_module_param(m, "gamma", tgc_full(c, TGC_F32, TGC_SHAPE(WIDE), 1));
+	tgc_module_param(m, "beta", tgc_full(c, TGC_F32, TGC_SHAPE(WIDE), 0));
+	tgc_module_add(m, "qkv", tgc_linear(c, WIDE, 3 * WIDE));
+	tgc_module_add(m, "proj", tgc_linear(c, WIDE, WIDE));
+	tgc_module_add(m, "up", tgc_linear(c, WIDE, 4 * WIDE));
+	tgc_module_add(m, "down", tgc_linear(c, 4 * WIDE, WIDE));
+	tgc_module_add(m, "out", tgc_linear(c, WIDE, 10));
+	return m;
+}
+
+static const struct net {
+	const char *name;
+	tgc_module *(*make)(tgc_context *c);
+	tgc_shape input;
+	bool adam;
+} nets[] = {
+    {"mlp", mlp, {2, {BATCH * 5, 40}}, true},
+    {"cnn", cnn, {4, {BATCH, 1, 12, 12}}, false},
+    {"block", block, {3, {BATCH, LENGTH, WIDE}}, false},
+};
+
+// ---- training
+// -----------------------------------------------------------------------------------------------------
+
+struct outcome {
+	double loss[STEPS];
+	float *params; // all of them
+	int64_t n;
+};
+
+static void train(const struct net *net, const char *device, struct outcome *o)
+{
+	tgc_context *c = check_context(device, 1);
+	assert_non_null(c);
+	tgc_module *m = net->make(c);
+	tgc_optim *opt = net->adam ? tgc_adamw(m, .lr = 0.01)
+	                           : tgc_sgd(m, .lr = 0.05, .momentum = 0.9, .weight_decay = 1e-3);
+	for (int i = 0; i < STEPS; i++) {
+		tgc_scope_begin(c);
+		tgc_tensor *x = uniform(c, net->input, 1);
+		tgc_tensor *y = tgc_mod(tgc_iota(c, TGC_I32, TGC_SHAPE(net->input.dims[0]), 0), 10);
+		tgc_tensor *loss = tgc_cross_entropy(tgc_forward(m, x), y);
+		if (tgc_step(opt, loss))
+			fail_msg("%s on %s: %s", net->name, device, tgc_error_message(c));
+		o->loss[i] = check_item(loss);
+		tgc_scope_end(c);
+	}
+	o->params = calloc(MOST, sizeof *o->params);
+	for (int i = 0; i < tgc_params_count(m); i++) {
+		int64_t n = tgc_tensor_elems(tgc_param(m, i));
+		assert_true(o->n + n <= MOST);
+		check_read_f32(tgc_param(m, i), o->params + o->n, n);
+		o->n += n;
+	}
+	tgc_optim_free(&opt);
+	tgc_module_free(&m);
+	tgc_context_free(&c);
+}
+
+static void test_steps(void **state)
+{
+	(void)state;
+	for (int i = 0; i < TG_COUNT(nets); i++) {
+		struct outcome want = {0}, got = {0};
+		train(&nets[i], "interp", &want);
+		train(&nets[i], "cuda-emu", &got);
+		for (int s = 0; s < STEPS; s++)
+			if (!(fabs(got.loss[s] - want.loss[s]) <= 1e-4 * (1 + fabs(want.loss[s]))))
+				fail_msg("%s, step %d: loss %.7g, want %.7g", nets[i].name, s, got.loss[s],
+				         want.loss[s]);
+		assert_int_equal(got.n, want.n);
+		for (int64_t k = 0; k < want.n; k++)
+			if (!(fabsf(got.params[k] - want.params[k]) <= 2e-4f * (1 + fabsf(want.params[k]))))
+				fail_msg("%s: parameter %lld is %.7g, want %.7g", nets[i].name, (long long)k,
+				         (double)got.params[k], (double)want.params[k]);
+		free(want.params);
+		free(got.params);
+	}
+}
+
+// ---- through NVRTC
+// --------------------------------------------------------------------------------------------------
+
+struct sources {
+	const char *names[4096], *texts[4096];
+	int n;
+};
+
+static void collect(void *user, const char *name, const char *text)
+{
+	struct sources *s = user;
+	assert_true(s->n < TG_COUNT(s->names));
+	s->names[s->n] = name;
+	s->texts[s->n++] = text;
+}
+
+static void compile_all(const struct sources *s, const char *arch, int step)
+{
+	const char *names[EMU_NVRTC_MOST], *texts[EMU_NVRTC_MOST];
+	struct emu_totals t = {0};
+	int n = 0;
+	for (int i = 0; i < s->n; i += step) {
+		names[n] = s->names[i];
+		texts[n++] = s->texts[i];
+		if (n < EMU_NVRTC_MOST && i + step < s->n)
+			continue;
+		char *error = emu_nvrtc(arch, n, names, texts, &t);
+		if (error)
+			fail_msg("%s: %s", arch, error);
+		n = 0;
+	}
+	assert_true(t.kernels > 0);
+	emu_totals_print(arch, &t);
+}
+
+static void test_nvrtc(void **state)
+{
+	static struct sources s;
+	(void)state;
+	if (emu_nvrtc_missing()) {
+		print_message("skipped, no NVRTC: %s\n", emu_nvrtc_missing());
+		skip();
+	}
+	emu_each_source(collect, &s);
+	compile_all(&s, "sm_90", 1);
+	compile_all(&s, "sm_75", 7);
+	compile_all(&s, "sm_80", 7);
+	compile_all(&s, "sm_100", 7);
+	compile_all(&s, "sm_120", 7);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_steps),
+	    cmocka_unit_test(test_nvrtc), // of the kernels of the other
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
