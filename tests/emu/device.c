@@ -18,7 +18,6 @@ struct emu_code {
 	char *key, name[48];
 	struct cuda_source source;
 	void *fn[16];
-	uint8_t reads[MAX_BUFS / 8];
 	bool failed;
 };
 static struct emu_code *table[TABLE];
@@ -91,9 +90,6 @@ static struct emu_code *code_new(const struct kernel *k, const struct target *t,
 	c->code.nphases = c->source.nphases;
 	for (int p = 0; p < c->source.nphases; p++)
 		c->code.blocks[p] = c->source.phases[p].blocks;
-	for (int i = 0; i < k->nbufs && i < MAX_BUFS; i++)
-		if (k->bufs[i].read || !k->bufs[i].written)
-			c->reads[i / 8] |= (uint8_t)(1 << i % 8);
 	return c;
 }
 
@@ -158,13 +154,8 @@ struct stage { // a launch's buffers, between guard pages
 	void *args[MAX_BUFS], *tables[MAX_BUFS];
 };
 
-static bool reads(const struct emu_code *c, int arg)
-{
-	return c->reads[arg / 8] >> arg % 8 & 1;
-}
-
-// What the step is the first to write, and does not read, is poisoned instead of copied.
-static void *take(struct stage *s, int arg, int buf)
+// What the step is the first to write is poisoned instead of copied.
+static void *take(struct stage *s, int buf)
 {
 	const struct pbuf *b = &s->e->plan->bufs[buf];
 	char *home = s->e->memory[buf];
@@ -173,7 +164,7 @@ static void *take(struct stage *s, int arg, int buf)
 			return s->guards[i].data;
 	if (s->n == MAX_BUFS || !emu_guard_new(&s->guards[s->n], b->bytes))
 		return NULL;
-	bool first = b->cls != BUF_LEAF && b->first == s->r - s->e->steps && !reads(s->code, arg);
+	bool first = b->cls != BUF_LEAF && b->first == s->r - s->e->steps;
 	if (!first && b->bytes)
 		memcpy(s->guards[s->n].data, home, (size_t)b->bytes);
 	s->home[s->n] = home;
@@ -191,7 +182,7 @@ static bool open_stage(struct stage *s, const struct plan_entry *e, const struct
 	for (int i = 0; i < r->nargs; i++) {
 		void **first = r->segmented[i] ? &s->tables[ntables] : &s->args[n];
 		for (int k = 0; k < (r->segmented[i] ? r->nsegs : 1); k++)
-			if (!(first[k] = take(s, i, r->bufs[i * r->nsegs + k])))
+			if (!(first[k] = take(s, r->bufs[i * r->nsegs + k])))
 				return false;
 		ntables += r->segmented[i] ? r->nsegs : 0;
 		s->args[n++] = r->segmented[i] ? (void *)first : *first;
