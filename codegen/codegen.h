@@ -141,6 +141,8 @@ int kernel_region_depth(const struct kernel *k, int region); // 0 for a phase
 bool kernel_region_within(const struct kernel *k, int region, int outer); // outer itself, or nested in it
 bool kernel_trip(const struct kernel *k, int loop, int64_t *n); // constant number of iterations
 void kernel_finish(struct kernel *k); // fills bufs[].read and written
+// kjoin.c: lowered kernels that need nothing of each other as one, not segmented. NULL: out of memory.
+struct kernel *kernel_join(struct kernel *const *parts, int n);
 // Without folding, placing or sharing; for the builder and the parser. `coef` may be NULL.
 int kernel_append(struct kernel *k, int region, int op, tgc_type type, int aux, int64_t imm, int nsrc,
                   const int *src, const int64_t *coef);
@@ -282,6 +284,7 @@ char *kernel_verify(const struct kernel *k, enum kernel_level level); // NULL if
 // kbuf.node of its parameters: the plan buffer; for SEGMENTED groups that of segment 0, and lower_segment_buf says
 // which one stands in for it in another segment (-1: out of memory). Buffers of flags are not segmented.
 struct kernel *lower_group(const struct plan *p, int group, const struct target *t, char **error);
+struct kernel *lower_step(const struct plan *p, const struct pstep *s, const struct target *t, char **error);
 int lower_segment_buf(const struct plan *p, int group, int plan_buf, int seg);
 
 // ---- pass/*.c: kernel to kernel, in place ---------------------------------------------------------------------

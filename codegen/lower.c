@@ -109,3 +109,23 @@ struct kernel *lower_group(const struct plan *p, int group, const struct target 
 	lower_end(&lo);
 	return k;
 }
+
+// Its groups side by side.
+struct kernel *lower_step(const struct plan *p, const struct pstep *s, const struct target *t, char **error)
+{
+	if (s->ngroups == 1)
+		return lower_group(p, s->group, t, error);
+	struct kernel **parts = calloc((size_t)s->ngroups, sizeof *parts), *k = NULL;
+	int n = 0;
+	*error = NULL;
+	for (; parts && n < s->ngroups && !*error; n++)
+		parts[n] = lower_group(p, s->group + n, t, error);
+	if (parts && !*error)
+		k = kernel_join(parts, n);
+	if (!k && !*error)
+		*error = copy_text("lower: out of memory");
+	while (n--)
+		kernel_free(parts[n]);
+	free(parts);
+	return k;
+}

@@ -202,3 +202,19 @@ int group_inputs(const struct plan *p, int group, int32_t *bufs, int cap)
 	free(s);
 	return n < 0 ? -1 : count;
 }
+
+double group_ns(const struct plan *p, const struct target *t, const struct group *g, double bytes,
+                const struct group_size *size)
+{
+	double flops = size->flops, elems = 0;
+
+	for (int i = 0; i < g->nroots; i++) {
+		double n = (double)prog_elems(&p->prog, g->roots[i]);
+
+		elems = n > elems ? n : elems;
+	}
+	if (g->kind == GROUP_REDUCE)
+		elems = (double)prog_elems(&p->prog, p->prog.nodes[g->main].src[0]);
+	flops += 4 * elems * size->ops; // elementwise code reaches a quarter of the peak
+	return t->launch_ns + bytes / t->bandwidth + flops / t->flops;
+}

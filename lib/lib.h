@@ -631,7 +631,8 @@ struct group {
 enum step_kind { STEP_KERNEL, STEP_COPY };
 struct pstep {
 	uint8_t kind;
-	int32_t group;       // KERNEL
+	int32_t group;       // KERNEL: the first of its groups
+	int32_t ngroups;     // KERNEL: they stand one behind the other, and need nothing of each other
 	int32_t src, dst;    // COPY: plan buffers
 	int nargs;           // KERNEL: filled from the lowered kernel's parameters
 	int32_t *args;       // plan buffers, kernel parameter order; SEGMENTED: nsegs entries a parameter
@@ -681,6 +682,8 @@ static inline int plan_step_buf(const struct pstep *s, int buf)
 }
 void layout_weights(struct prog *p); // layout.c: copies of convolution kernels in another order
 bool layout_activations(struct plan *p, struct arena *scratch); // strides; false: out of memory
+// group_side.c: steps side by side; false: out of memory
+bool plan_beside(struct plan *p, const struct target *t, struct arena *scratch);
 bool plan_order(struct plan *p, struct arena *scratch); // order.c: outputs to buffers, in place or copied; steps
 int plan_buf(struct plan *p, int cls, int index, int node); // a new buffer shaped like the pnode, row-major
 struct plan *plan_new(const struct host_alloc *h); // empty; NULL: out of memory
@@ -707,6 +710,9 @@ struct group_size {
 	double flops;        // of contractions
 };
 int group_walk(const struct plan *p, int group, struct source **out, struct group_size *size);
+// What the group takes, about; bytes: read and written.
+double group_ns(const struct plan *p, const struct target *t, const struct group *g, double bytes,
+                const struct group_size *size);
 
 // group.c, group_store.c: what is computed where. Internal to scheduling; lives in a scratch arena.
 enum { AT_NONE, AT_ROW, AT_FULL }; // the index a value has in its group: kept axes of main, or all axes

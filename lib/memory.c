@@ -31,12 +31,12 @@ static void touch(struct pbuf *b, int step)
 	b->last = step;
 }
 
-static bool touch_group(struct plan *p, int step)
+static bool touch_group(struct plan *p, int step, int group)
 {
 	const struct pstep *at = &p->steps[step];
-	const struct group *g = &p->groups[at->group];
+	const struct group *g = &p->groups[group];
 	struct source *s;
-	int n = group_sources(p, at->group, &s);
+	int n = group_sources(p, group, &s);
 
 	for (int i = 0; i < n; i++)
 		touch(&p->bufs[plan_step_buf(at, p->node_buf[s[i].node])], step);
@@ -53,11 +53,11 @@ static bool live_ranges(struct plan *p)
 	for (int i = 0; i < p->nbufs; i++)
 		p->bufs[i].first = p->bufs[i].last = -1;
 	for (int i = 0; i < p->nsteps; i++) {
-		if (p->steps[i].kind == STEP_KERNEL) {
-			if (!touch_group(p, i))
+		for (int k = 0; p->steps[i].kind == STEP_KERNEL && k < p->steps[i].ngroups; k++)
+			if (!touch_group(p, i, p->steps[i].group + k))
 				return false;
+		if (p->steps[i].kind == STEP_KERNEL)
 			continue;
-		}
 		touch(&p->bufs[p->steps[i].src], i);
 		touch(&p->bufs[p->steps[i].dst], i);
 	}

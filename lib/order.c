@@ -364,7 +364,7 @@ static bool emit(struct order *o)
 			continue;
 		groups[n] = *g;
 		p->steps[p->nsteps++] =
-		    (struct pstep){.kind = STEP_KERNEL, .group = n++, .src = -1, .dst = -1, .kernel = -1};
+		    (struct pstep){.kind = STEP_KERNEL, .group = n++, .ngroups = 1, .src = -1, .dst = -1, .kernel = -1};
 	}
 	for (int i = 0; i < o->nlate; i++)
 		copy_step(o, &o->late[i]);

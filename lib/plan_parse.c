@@ -263,6 +263,13 @@ static bool parse_step(struct cursor *c)
 		s.kind = STEP_KERNEL;
 		if (!need(c, "kernel") || !ref(c, "g", p->ngroups, &s.group))
 			return false;
+		for (s.ngroups = 1; eat(c, "g"); s.ngroups++) {
+			int32_t next;
+
+			if (!small(c, 0, p->ngroups, &next) ||
+			    (next != s.group + s.ngroups && !wrong(c, "groups one behind the other")))
+				return false;
+		}
 		if (eat(c, "with") && !parse_moved(c, &s))
 			return false;
 		if (eat(c, "args") && (!refs(c, "b", p->nbufs, &s.args, &s.nargs) || !need(c, "scalars") ||

@@ -68,7 +68,9 @@ static void print_step(const struct pstep *s, struct text *t)
 		text_add(t, "  step copy b%d b%d\n", s->src, s->dst);
 		return;
 	}
-	text_add(t, "  step kernel g%d", s->group);
+	text_add(t, "  step kernel");
+	for (int i = 0; i < s->ngroups; i++)
+		text_add(t, " g%d", s->group + i);
 	for (int i = 0; i < s->nmoved; i++)
 		text_add(t, "%s b%d=b%d", i ? "" : " with", s->moved[2 * i], s->moved[2 * i + 1]);
 	if (s->kernel >= 0) {

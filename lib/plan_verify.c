@@ -153,6 +153,26 @@ static bool in_place(struct check *c, int group, const struct source *s, int n)
 	return true;
 }
 
+// The group writes no memory that another one of its step reads.
+static bool apart(struct check *c, int group, const struct source *s, int n)
+{
+	const struct plan *p = c->p;
+	const struct group *g = &p->groups[group];
+
+	for (int i = 0; i < g->nroots; i++) {
+		const struct pbuf *b = &p->bufs[g->root_bufs[i]];
+
+		for (int k = 0; k < n; k++) {
+			const struct pbuf *r = &p->bufs[p->node_buf[s[k].node]];
+
+			if (r == b || (b->cls == BUF_LEAF && r->cls == BUF_LEAF && b->index == r->index))
+				return fail(c, "g%d: a group beside it reads %%%d, which it overwrites", group,
+				            s[k].node);
+		}
+	}
+	return true;
+}
+
 // A buffer may stand for another one of the arena that is just like it.
 static bool check_moved(struct check *c, int step)
 {
@@ -171,14 +191,13 @@ static bool check_moved(struct check *c, int step)
 	return true;
 }
 
-static bool check_kernel(struct check *c, int step)
+static bool check_reads(struct check *c, int step, int group)
 {
 	const struct plan *p = c->p;
 	const struct pstep *at = &p->steps[step];
-	const struct group *g = &p->groups[at->group];
 	struct source *s;
-	int n = group_sources(p, at->group, &s);
-	bool ok = (n >= 0 || fail(c, "out of memory")) && check_moved(c, step);
+	int n = group_sources(p, group, &s);
+	bool ok = n >= 0 || fail(c, "out of memory");
 
 	for (int i = 0; i < n && ok; i++) {
 		int buf = p->node_buf[s[i].node];
@@ -194,10 +213,25 @@ static bool check_kernel(struct check *c, int step)
 		         (p->bufs[buf].first > step || p->bufs[buf].last < step))
 			ok = fail(c, "step %d: b%d is not live", step, buf);
 	}
-	ok = ok && in_place(c, p->steps[step].group, s, n);
+	ok = ok && in_place(c, group, s, n);
+	for (int k = at->group; k < at->group + at->ngroups && ok; k++)
+		ok = k == group || apart(c, k, s, n);
 	free(s);
-	for (int i = 0; i < g->nroots && ok; i++)
-		write(c, plan_step_buf(at, g->root_bufs[i]), g->roots[i]);
+	return ok;
+}
+
+static bool check_kernel(struct check *c, int step)
+{
+	const struct plan *p = c->p;
+	const struct pstep *at = &p->steps[step];
+	bool ok = check_moved(c, step) &&
+	          (at->ngroups == 1 || at->nmoved == 0 || fail(c, "step %d: several groups run again", step));
+
+	for (int k = at->group; k < at->group + at->ngroups && ok; k++)
+		ok = check_reads(c, step, k);
+	for (int k = at->group; k < at->group + at->ngroups && ok; k++)
+		for (int i = 0; i < p->groups[k].nroots; i++)
+			write(c, plan_step_buf(at, p->groups[k].root_bufs[i]), p->groups[k].roots[i]);
 	return ok;
 }
 

@@ -60,19 +60,6 @@ static int64_t bytes_of(const struct remat *r, int buf)
 	return plan_aligned(r->p->bufs[buf].bytes);
 }
 
-static double group_ns(const struct remat *r, const struct group *g, double bytes, const struct group_size *size)
-{
-	const struct prog *p = &r->p->prog;
-	double flops = size->flops, elems = 0;
-
-	for (int i = 0; i < g->nroots; i++)
-		elems = (double)prog_elems(p, g->roots[i]) > elems ? (double)prog_elems(p, g->roots[i]) : elems;
-	if (g->kind == GROUP_REDUCE)
-		elems = (double)prog_elems(p, p->nodes[g->main].src[0]);
-	flops += 4 * elems * size->ops; // elementwise code reaches a quarter of the peak
-	return r->target->launch_ns + bytes / r->target->bandwidth + flops / r->target->flops;
-}
-
 static bool read_once(const struct work *w, int buf)
 {
 	for (int i = 0; i < w->n; i++)
@@ -142,7 +129,7 @@ static bool learn_kernel(struct remat *r, int step, const int32_t *writer)
 	}
 	if (w->bufs)
 		writes(r, step, g->scratch_buf);
-	w->ns = group_ns(r, g, bytes, &size);
+	w->ns = group_ns(p, r->target, g, bytes, &size);
 	return w->bufs != NULL;
 }
 

@@ -204,7 +204,7 @@ static bool fill(const struct grouping *g, struct arena *scratch)
 	return !p->arena.failed;
 }
 
-static bool build(struct plan *p, const struct linear *l, const struct target *t, struct arena *scratch)
+static bool build(struct plan *p, const struct linear *l, const struct target *t, bool beside, struct arena *scratch)
 {
 	struct grouping g;
 
@@ -221,7 +221,8 @@ static bool build(struct plan *p, const struct linear *l, const struct target *t
 	return !p->arena.failed && start(&g, p, t, scratch) && group_build(&g) && group_store(&g) &&
 	       fill(&g, scratch) && group_merge(p, scratch) && group_chain(p, t, scratch) &&
 	       plan_order(p, scratch) &&
-	       layout_activations(p, scratch) && plan_place(p) && !p->arena.failed;
+	       layout_activations(p, scratch) && (!beside || plan_beside(p, t, scratch)) && plan_place(p) &&
+	       !p->arena.failed;
 }
 
 // Within the memory budget, if there is one. false: MEMORY is recorded.
@@ -251,14 +252,21 @@ static bool fit(struct tgc_context *c, struct plan *p, const struct target *t, s
 	return true;
 }
 
+// Steps that may have to run again stand alone.
 struct plan *schedule_build(struct tgc_context *c, const struct linear *l, const struct target *t)
 {
-	struct plan *p = plan_new(&c->host);
+	struct plan *p = NULL;
 	struct arena scratch;
-	bool ok;
+	bool ok = false;
 
 	arena_init(&scratch, &c->host);
-	ok = p && build(p, l, t, &scratch);
+	for (bool beside = true;; beside = false) {
+		p = plan_new(&c->host);
+		ok = p && build(p, l, t, beside, &scratch);
+		if (!ok || !beside || c->memory_budget_bytes <= 0 || p->peak_bytes <= c->memory_budget_bytes)
+			break;
+		plan_free(p);
+	}
 	if (!ok)
 		context_fail(c, TGC_ERROR_MEMORY, "schedule", "out of memory");
 	ok = ok && fit(c, p, t, &scratch);

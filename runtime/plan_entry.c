@@ -46,7 +46,7 @@ static bool bind(struct step_run *r, const struct kernel *k, const struct pstep 
 static void lower(void *user, int i)
 {
 	struct lowered *j = (struct lowered *)user + i;
-	j->kernel = lower_group(j->plan, j->group, j->target, &j->error);
+	j->kernel = lower_step(j->plan, j->step, j->target, &j->error);
 	if (!j->kernel)
 		return;
 	if (!bind(&j->run, j->kernel, j->step)) {
@@ -95,7 +95,6 @@ static struct lowered *jobs_new(const struct plan *p, const struct target *t, bo
 			x[k++] = (struct lowered){.plan = p,
 			                          .target = t,
 			                          .step = &p->steps[i],
-			                          .group = p->steps[i].group,
 			                          .print = print};
 	return x;
 }
@@ -115,7 +114,7 @@ struct lowered *lowered_new(struct tgc_context *c, const struct plan *p, const s
 			continue;
 		const char *why = x[i].error ? x[i].error : "out of memory";
 		context_fail(c, strstr(why, "out of memory") ? TGC_ERROR_MEMORY : TGC_ERROR_INTERNAL, "lower",
-		             "group %d: %s", x[i].group, why);
+		             "group %d: %s", x[i].step->group, why);
 		lowered_free(x, *n);
 		return NULL;
 	}

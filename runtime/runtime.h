@@ -233,7 +233,6 @@ struct lowered {
 	const struct plan *plan;
 	const struct target *target;
 	const struct pstep *step;
-	int group;
 	bool print;
 	struct kernel *kernel; // after the passes
 	struct step_run run;   // its parameters; arrays malloc'ed

@@ -83,11 +83,12 @@ static double alone_bytes(const struct prog *p, int n)
 }
 
 // Nodes are in topological order: marks what the roots need that is in no memory.
-static bool *group_nodes(const struct plan *p, const struct group *g)
+static bool *step_nodes(const struct plan *p, const struct pstep *step)
 {
 	bool *in = calloc((size_t)p->prog.n + 1, 1), *root = calloc((size_t)p->prog.n + 1, 1);
-	for (int i = 0; in && root && i < g->nroots; i++)
-		in[g->roots[i]] = root[g->roots[i]] = true;
+	for (int k = step->group; in && root && k < step->group + step->ngroups; k++)
+		for (int i = 0; i < p->groups[k].nroots; i++)
+			in[p->groups[k].roots[i]] = root[p->groups[k].roots[i]] = true;
 	for (int n = p->prog.n - 1; in && root && n >= 0; n--)
 		for (int i = 0; in[n] && i < p->prog.nodes[n].nsrc; i++) {
 			int s = p->prog.nodes[n].src[i];
@@ -98,9 +99,9 @@ static bool *group_nodes(const struct plan *p, const struct group *g)
 	return in;
 }
 
-static void add_operations(json_t *step, const struct names *w, const struct plan *p, const struct group *g)
+static void add_operations(json_t *step, const struct names *w, const struct plan *p, const struct pstep *s)
 {
-	bool *in = group_nodes(p, g);
+	bool *in = step_nodes(p, s);
 	json_t *ops = json_array();
 	double alone = 0;
 	int launches = 0;
@@ -199,7 +200,7 @@ static char *cuda_for(const struct lowered *j, const struct target *t)
 	struct cuda_source s = {0};
 	struct text out = {0};
 	char *error;
-	struct kernel *k = lower_group(j->plan, j->group, t, &error);
+	struct kernel *k = lower_step(j->plan, j->step, t, &error);
 	if (k)
 		error = kernel_run_passes(k, t, false);
 	if (!error)
@@ -272,6 +273,18 @@ static void add_title(json_t *step, const char *name, bool gradient, json_t *ops
 	free(title);
 }
 
+// Why fusion ended there, for each of its groups.
+static json_t *whys(const struct plan *p, const struct pstep *s)
+{
+	struct text t = {0};
+	for (int k = s->group; k < s->group + s->ngroups; k++)
+		text_add(&t, "%s%s", k > s->group ? "; beside it: " : "", p->groups[k].why ? p->groups[k].why : "");
+	char *text = text_take(&t);
+	json_t *j = json_string(text ? text : "");
+	free(text);
+	return j;
+}
+
 static json_t *kernel_step(const struct names *w, const struct plan_entry *e, int i, const struct lowered *j)
 {
 	const struct plan *p = e->plan;
@@ -283,11 +296,11 @@ static json_t *kernel_step(const struct names *w, const struct plan_entry *e, in
 	json_t *blocks = json_array();
 	for (int k = 0; k < r->code->nphases; k++)
 		json_array_append_new(blocks, json_integer(r->code->blocks[k]));
-	json_t *step = json_pack("{s:s,s:i,s:s,s:s,s:o,s:i,s:b,s:f}", "kind", "kernel", "kernel", s->kernel, "group",
-	                         plan_group_names[g->kind], "why", g->why ? g->why : "", "blocks", blocks, "threads",
+	json_t *step = json_pack("{s:s,s:i,s:s,s:o,s:o,s:i,s:b,s:f}", "kind", "kernel", "kernel", s->kernel, "group",
+	                         s->ngroups > 1 ? "beside" : plan_group_names[g->kind], "why", whys(p, s), "blocks", blocks, "threads",
 	                         threads, "from_disk", r->code->loaded, "compile_ms", r->code->compile_ms);
 	add_origin(step, w, o);
-	add_operations(step, w, p, g);
+	add_operations(step, w, p, s);
 	add_title(step, o.scope, o.gradient, json_object_get(step, "operations"));
 	add_buffers(step, p, r, j->kernel, j->target, threads);
 	add_texts(step, w, j);

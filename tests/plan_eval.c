@@ -41,7 +41,7 @@ static char *run_group(struct machine *m, const struct pstep *step, const struct
 {
 	int group = step->group;
 	char *error = NULL;
-	struct kernel *k = lower_group(m->p, group, t, &error);
+	struct kernel *k = lower_step(m->p, step, t, &error);
 
 	if (!k)
 		return say("lower", group, error);

@@ -16,12 +16,12 @@ static FILE *all;                                  // texts
 static int kernels, groups, evaluated, graph = -1; // graph: of the random ones
 static bool by_class;
 
-// ---- one group
+// ---- one step
 
-static char *emitted(const struct plan *p, int group, struct cuda_source *out)
+static char *emitted(const struct plan *p, const struct pstep *s, struct cuda_source *out)
 {
 	char *error, name[32];
-	struct kernel *k = lower_group(p, group, target, &error);
+	struct kernel *k = lower_step(p, s, target, &error);
 	snprintf(name, sizeof name, "k%d", kernels);
 	if (k)
 		error = kernel_run_passes(k, target, true);
@@ -31,13 +31,13 @@ static char *emitted(const struct plan *p, int group, struct cuda_source *out)
 	return error;
 }
 
-static void emit_group(const struct plan *p, int group)
+static void emit_step(const struct plan *p, const struct pstep *s)
 {
 	struct cuda_source one, two;
-	char *error = emitted(p, group, &one);
+	char *error = emitted(p, s, &one);
 	if (error)
-		fail_msg("%s group %d: %s", target->name, group, error);
-	assert_null(emitted(p, group, &two));
+		fail_msg("%s group %d: %s", target->name, s->group, error);
+	assert_null(emitted(p, s, &two));
 	assert_string_equal(one.text, two.text);
 	for (int i = 0; i < one.nphases; i++) {
 		const struct cuda_phase *x = &one.phases[i];
@@ -144,7 +144,7 @@ static tgc_status emit_plan(struct tgc_context *c, int n, tgc_tensor *const *ten
 	assert_null(plan_verify(p));
 	for (int i = 0; i < p->nsteps; i++)
 		if (p->steps[i].kind == STEP_KERNEL)
-			emit_group(p, p->steps[i].group);
+			emit_step(p, &p->steps[i]);
 	if (graph >= 0 && has_values(&l))
 		evaluate(c, &l, p);
 	plan_free(p);
