@@ -5,18 +5,32 @@
 
 #include <math.h>
 
+static bool has_none(int rank, const struct dim *d) // an axis without elements
+{
+	bool none = false;
+	for (int i = 0; i < rank; i++)
+		none |= d[i].n == 0;
+	return none;
+}
+
 struct node *build_node(struct tgc_context *c, int op, tgc_type type, int rank, const struct dim *dims,
                         int nsrc, struct node *const *src, int nattr, const int64_t *attr)
 {
 	for (int i = 0; i < nsrc; i++)
 		if (!src[i])
 			return NULL;
-	bool empty = op_is_elementwise(op) && src[0]->flags & NODE_EMPTY;
-	for (int i = 0; i < rank && !op_is_elementwise(op); i++)
-		empty |= dims[i].n == 0;
-	if (empty)
+	if (has_none(rank, dims))
 		return build_full(c, type, rank, dims, (union number){.i = 0});
 	return node_new(c, op, type, rank, dims, nsrc, src, nattr, attr);
+}
+
+// The same for an operation whose sources are there and all of one shape.
+static struct node *elementwise(struct tgc_context *c, int op, tgc_type type, int nsrc, struct node *const *src)
+{
+	const struct node *x = src[0];
+	if (x->flags & NODE_EMPTY)
+		return build_full(c, type, x->rank, x->dims, (union number){.i = 0});
+	return node_new(c, op, type, x->rank, x->dims, nsrc, src, 0, NULL);
 }
 
 struct node *build_const(struct tgc_context *c, tgc_type t, union number v)
@@ -32,45 +46,67 @@ static struct node *move(struct tgc_context *c, int op, struct node *x, int rank
 	return r;
 }
 
-static struct literal *literal_place(struct tgc_context *c, tgc_type t, int rank, int64_t bits)
+// ---- values of one element, spread ---------------------------------------------------------------------------------
+static struct unit *unit_place(struct tgc_context *c, tgc_type t, int rank, uint64_t of)
 {
-	uint64_t h = ((uint64_t)bits ^ (uint64_t)(rank << 8 | (int)t)) * 0x9e3779b97f4a7c15u;
-	return &c->literals[h >> 32 & (LITERALS - 1)];
+	uint64_t h = (of ^ (uint64_t)(rank << 8 | (int)t)) * 0x9e3779b97f4a7c15u;
+	return &c->units[h >> 32 & (UNITS - 1)];
 }
 
-void build_forget(struct tgc_context *c, const struct node *literal)
+void build_forget(struct tgc_context *c, const struct node *unit)
 {
-	for (int i = 0; i < LITERALS; i++)
-		if (c->literals[i].node == literal)
-			c->literals[i].node = NULL;
+	struct unit *u = &c->units[unit->flags >> NODE_UNIT_SHIFT];
+	if (u->node == unit)
+		u->node = NULL;
 }
 
-// A literal of one element and that rank.
-static struct node *literal(struct tgc_context *c, tgc_type t, int rank, union number v)
+// x, of rank 0, as a value of that rank. Takes x.
+static struct node *unit_new(struct tgc_context *c, struct unit *u, struct node *x, int rank)
 {
 	static const struct dim ones[TGC_MAX_RANK] = {{1, 0}, {1, 0}, {1, 0}, {1, 0},
 	                                              {1, 0}, {1, 0}, {1, 0}, {1, 0}};
-	struct literal *l = literal_place(c, t, rank, v.i);
-	struct node *n = l->node;
-	if (n && l->bits == v.i && n->type == t && n->rank == rank)
-		return node_ref(n);
-	n = build_const(c, t, v);
 	if (rank > 0)
-		n = move(c, OP_RESHAPE, n, rank, ones);
-	if (n) {
-		*l = (struct literal){n, v.i};
-		n->flags |= NODE_LITERAL;
-	}
-	return n;
+		x = move(c, OP_RESHAPE, x, rank, ones);
+	if (!x)
+		return NULL;
+	u->node = x;
+	x->flags = (uint16_t)((x->flags & ((1 << NODE_UNIT_SHIFT) - 1)) | NODE_UNIT | (u - c->units) << NODE_UNIT_SHIFT);
+	return x;
+}
+
+static struct node *literal(struct tgc_context *c, tgc_type t, int rank, union number v)
+{
+	struct unit *u = unit_place(c, t, rank, (uint64_t)v.i);
+	struct node *n = u->node;
+	if (n && !u->of && u->bits == v.i && n->type == t && n->rank == rank)
+		return node_ref(n);
+	*u = (struct unit){.bits = v.i};
+	return unit_new(c, u, build_const(c, t, v), rank);
+}
+
+static struct node *lifted(struct tgc_context *c, struct node *x, int rank)
+{
+	struct unit *u = unit_place(c, (tgc_type)x->type, rank, (uintptr_t)x);
+	if (x->op == OP_CONST)
+		return literal(c, (tgc_type)x->type, rank, (union number){.i = x->attr[0]});
+	if (u->node && u->of == x && u->node->rank == rank)
+		return node_ref(u->node);
+	*u = (struct unit){.of = x};
+	return unit_new(c, u, node_ref(x), rank);
+}
+
+// Repeats a value of one element; takes it.
+static struct node *spread(struct tgc_context *c, struct node *unit, int rank, const struct dim *d)
+{
+	bool grows = false;
+	for (int i = 0; i < rank; i++)
+		grows |= d[i].n != 1 || d[i].sym != 0;
+	return grows ? move(c, OP_EXPAND, unit, rank, d) : unit;
 }
 
 struct node *build_full(struct tgc_context *c, tgc_type t, int rank, const struct dim *d, union number v)
 {
-	struct node *n = literal(c, t, rank, v);
-	bool grows = false;
-	for (int i = 0; i < rank; i++)
-		grows |= d[i].n != 1 || d[i].sym != 0;
-	return grows ? move(c, OP_EXPAND, n, rank, d) : n;
+	return spread(c, literal(c, t, rank, v), rank, d);
 }
 
 static struct node *full_like(struct tgc_context *c, const struct node *x, double v)
@@ -122,7 +158,7 @@ struct node *build_unary(struct tgc_context *c, int op, struct node *x)
 		return r;
 	if (small_source(x))
 		return expanded(c, build_unary(c, op, small_source(x)), x);
-	return build_node(c, op, x->type, x->rank, x->dims, 1, &x, 0, NULL);
+	return elementwise(c, op, (tgc_type)x->type, 1, &x);
 }
 
 // Whether every value of `from` is one of `to`.
@@ -162,7 +198,7 @@ struct node *build_cast(struct tgc_context *c, struct node *x, tgc_type t)
 	}
 	if (small_source(x))
 		return expanded(c, build_cast(c, small_source(x), t), x);
-	return build_node(c, OP_CAST, t, x->rank, x->dims, 1, &x, 0, NULL);
+	return elementwise(c, OP_CAST, t, 1, &x);
 }
 
 struct node *build_bitcast(struct tgc_context *c, struct node *x, tgc_type t)
@@ -175,7 +211,7 @@ struct node *build_bitcast(struct tgc_context *c, struct node *x, tgc_type t)
 		return build_bitcast(c, x->src[0], t);
 	if (small_source(x))
 		return expanded(c, build_bitcast(c, small_source(x), t), x);
-	return build_node(c, OP_BITCAST, t, x->rank, x->dims, 1, &x, 0, NULL);
+	return elementwise(c, OP_BITCAST, t, 1, &x);
 }
 
 struct pair { // the operands of a binary operation and their values, where they are literals
@@ -351,7 +387,7 @@ struct node *build_binary(struct tgc_context *c, int op, struct node *x, struct 
 		r = shrink_binary(c, op, &p);
 	if (r)
 		return r;
-	return build_node(c, op, out_type, x->rank, x->dims, 2, (struct node *[]){p.x, p.y}, 0, NULL);
+	return elementwise(c, op, out_type, 2, (struct node *[]){p.x, p.y});
 }
 
 struct node *build_select(struct tgc_context *c, struct node *cond, struct node *x, struct node *y)
@@ -367,8 +403,7 @@ struct node *build_select(struct tgc_context *c, struct node *cond, struct node 
 		return node_ref(x);
 	if (cond->op == OP_NOT)
 		return build_select(c, cond->src[0], y, x);
-	return build_node(c, OP_SELECT, (tgc_type)x->type, x->rank, x->dims, 3, (struct node *[]){cond, x, y},
-	                  0, NULL);
+	return elementwise(c, OP_SELECT, (tgc_type)x->type, 3, (struct node *[]){cond, x, y});
 }
 
 struct node *build_fma(struct tgc_context *c, struct node *x, struct node *y, struct node *z)
@@ -380,8 +415,7 @@ struct node *build_fma(struct tgc_context *c, struct node *x, struct node *y, st
 	if (node_is_full(x, &v[0]) && node_is_full(y, &v[1]) && node_is_full(z, &v[2]) &&
 	    op_fold(OP_FMA, (tgc_type)x->type, v, &out))
 		return build_full(c, (tgc_type)x->type, x->rank, x->dims, out);
-	return build_node(c, OP_FMA, (tgc_type)x->type, x->rank, x->dims, 3, (struct node *[]){x, y, z}, 0,
-	                  NULL);
+	return elementwise(c, OP_FMA, (tgc_type)x->type, 3, (struct node *[]){x, y, z});
 }
 
 struct node *build_iota(struct tgc_context *c, tgc_type t, int rank, const struct dim *d, int axis)
@@ -410,6 +444,8 @@ struct node *build_broadcast(struct tgc_context *c, struct node *x, int rank, co
 		return NULL;
 	if (x->rank == rank && dims_equal(x->dims, d, rank))
 		return node_ref(x);
+	if (x->rank == 0 && !has_none(rank, d))
+		return spread(c, lifted(c, x, rank), rank, d);
 	for (int i = 0, lead = rank - x->rank; i < rank; i++)
 		r[i] = i < lead ? (struct dim){1, 0} : x->dims[i - lead];
 	struct node *flat = build_reshape(c, x, rank, r), *out = build_expand(c, flat, d);

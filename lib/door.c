@@ -50,19 +50,32 @@ static void check_operand(struct door *d, const char *names, int i, const tgc_te
 	}
 }
 
+// Some operand is not as it should be.
+static struct door open_to_errors(const char *op, const void *site, const char *names, int n, tgc_tensor *const *x)
+{
+	struct door d = {.op = op, .status = TGC_ERROR_ARG};
+	for (int i = 0; i < n && !d.c; i++)
+		d.c = x[i] ? x[i]->ctx : NULL;
+	if (!d.c)
+		return d;
+	d.ok = true;
+	d.status = TGC_OK;
+	enter(d.c, site);
+	for (int i = 0; i < n; i++)
+		check_operand(&d, names, i, x[i]);
+	return d;
+}
+
 struct door door_open(const char *op, const void *site, const char *names, int n, tgc_tensor *const *x)
 {
-	struct tgc_context *c = NULL;
-	for (int i = 0; i < n && !c; i++)
-		c = x[i] ? x[i]->ctx : NULL;
-	if (!c)
-		return (struct door){.op = op, .status = TGC_ERROR_ARG};
-	struct door d = {.c = c, .op = op, .ok = true};
-	enter(c, site);
-	for (int i = 0; i < n; i++)
-		if (!x[i] || x[i]->ctx != c || !x[i]->node)
-			check_operand(&d, names, i, x[i]);
-	return d;
+	const tgc_tensor *first = n > 0 ? x[0] : NULL;
+	bool good = first && first->node;
+	for (int i = 1; i < n && good; i++)
+		good = x[i] && x[i]->node && x[i]->ctx == first->ctx;
+	if (!good)
+		return open_to_errors(op, site, names, n, x);
+	enter(first->ctx, site);
+	return (struct door){.c = first->ctx, .op = op, .ok = true};
 }
 
 struct door door_open_context(const char *op, const void *site, struct tgc_context *c)

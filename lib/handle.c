@@ -168,7 +168,8 @@ void handle_free(tgc_tensor *t)
 		variable_release(c, t->var);
 	node_unref(c, t->node);
 	c->stats.handles_live--;
-	*t = (struct tgc_tensor){.next = c->free_handles};
+	t->node = NULL;
+	t->next = c->free_handles;
 	c->free_handles = t;
 }
 

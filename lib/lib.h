@@ -147,7 +147,8 @@ enum {
 	NODE_STALE = 1, // a read of a variable whose home was overwritten since
 	NODE_NAMED = 2, // origin.c knows it
 	NODE_EMPTY = 4, // an axis has no elements; set where dims are its own
-	NODE_LITERAL = 8, // build.c remembers it
+	NODE_UNIT = 8, // build.c remembers it, in the unit that the upper byte says
+	NODE_UNIT_SHIFT = 8,
 };
 
 struct node *node_new(struct tgc_context *c, int op, tgc_type type, int rank, const struct dim *dims, int nsrc,
@@ -211,7 +212,7 @@ _Static_assert(sizeof(struct tg_caxis) == 64, "eight words an axis");
 // All take borrowed sources and return a new reference; NULL source or out of memory gives NULL. They trust
 // their arguments: ops.c checks at the public door.
 struct node *build_const(struct tgc_context *c, tgc_type t, union number v);             // rank 0
-void build_forget(struct tgc_context *c, const struct node *literal); // it dies
+void build_forget(struct tgc_context *c, const struct node *unit); // it dies
 struct node *build_full(struct tgc_context *c, tgc_type t, int rank, const struct dim *d, union number v);
 struct node *build_unary(struct tgc_context *c, int op, struct node *x);
 struct node *build_cast(struct tgc_context *c, struct node *x, tgc_type t);
@@ -286,7 +287,7 @@ struct backend {
 	void (*site_text)(const struct tgc_context *c, const void *site, char *text, size_t bytes);
 };
 
-enum { NODE_CLASSES = 32, NODE_CLASS_BYTES = 16, LITERALS = 16 };
+enum { NODE_CLASSES = 32, NODE_CLASS_BYTES = 16, UNITS = 32 };
 
 struct tgc_context {
 	struct host_alloc host;
@@ -308,10 +309,11 @@ struct tgc_context {
 	uint64_t seed;
 	uint64_t counter; // random blocks handed out
 	struct node *seed_node;
-	struct literal { // of one element, that live: a step asks for the same few again and again
-		struct node *node; // NULL: none; not referenced
-		int64_t bits;
-	} literals[LITERALS];
+	struct unit { // values of one element that live: a step spreads the same few again and again
+		struct node *node;     // NULL: none; not referenced
+		const struct node *of; // of which it is a reshape; NULL: a literal
+		int64_t bits;          // the literal's
+	} units[UNITS];
 	struct names *names; // interned scope names, symbols of axes
 	struct origins *origins; // NULL: no listing is wanted
 	const char *name;    // current scope name
@@ -386,7 +388,7 @@ struct door {
 };
 #define DOOR_SITE __builtin_return_address(0)
 // names: of the operands, separated by commas.
-struct door door_open(const char *op, const void *site, const char *names, int n, tgc_tensor *const *x);
+struct door door_open(const char *op, const void *site, const char *names, int n, tgc_tensor *const *x); // n > 0
 struct door door_open_context(const char *op, const void *site, struct tgc_context *c);
 void door_leave(struct door *d);
 tgc_tensor *door_close(struct door *d, struct node *result); // leaves; takes the reference; NULL: in error

@@ -249,11 +249,12 @@ static inline bool enter(struct walk *w, struct node *n)
 static bool visit(struct walk *w, struct node *n)
 {
 	while (n->mark == w->epoch || enter(w, n)) {
-		struct frame *f = &w->stack[w->depth - 1];
+		struct frame *f;
 
-		for (;; f--) { // what has all its sources
+		for (;;) { // what has all its sources
 			if (w->depth == 0)
 				return true;
+			f = &w->stack[w->depth - 1];
 			while (f->next < f->end && (*f->next)->mark == w->epoch)
 				f->next++;
 			if (f->next < f->end)

@@ -202,7 +202,7 @@ static void unlist(struct tgc_context *c, const struct node *n)
 {
 	if (n->flags & NODE_NAMED)
 		origin_forget(c, n);
-	if (n->flags & NODE_LITERAL)
+	if (n->flags & NODE_UNIT)
 		build_forget(c, n);
 }
 
@@ -216,7 +216,7 @@ void node_release(struct tgc_context *c, struct node *n)
 				rest = forget(c, n->src[i], rest);
 		if (n->buf)
 			c->backend.buffer_unref(n->buf);
-		if (n->flags & (NODE_NAMED | NODE_LITERAL))
+		if (n->flags & (NODE_NAMED | NODE_UNIT))
 			unlist(c, n);
 		// A variable that dies may let go of its initialiser: one more for the list.
 		struct node *initial = n->op == OP_VARIABLE ? variable_unref(c, node_variable(n)) : NULL;

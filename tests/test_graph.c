@@ -308,11 +308,11 @@ static void literals_are_found_again(void **state)
 	(void)state;
 	for (int round = 0; round < 3; round++) {
 		tgc_scope_begin(c);
-		tgc_tensor *x = tgc_zeros(c, TGC_F32, TGC_SHAPE(2, 3)), *all[2 * 3 * LITERALS];
+		tgc_tensor *x = tgc_zeros(c, TGC_F32, TGC_SHAPE(2, 3)), *all[2 * 3 * UNITS];
 		int n = 0;
 
 		for (int again = 0; again < 2; again++)
-			for (int i = 0; i < LITERALS; i++) {
+			for (int i = 0; i < UNITS; i++) {
 				all[n++] = tgc_full(c, TGC_F32, TGC_SHAPE(4, 5), i + 0.5);
 				all[n++] = tgc_full(c, TGC_F64, TGC_SHAPE(4), i + 0.5);
 				all[n++] = tgc_full(c, TGC_I32, TGC_SHAPE(4), i);
