@@ -49,6 +49,8 @@ enum { // instruction codes after the operation table's; elementwise instruction
 	                    // optional src[2] segment
 	K_STORE,            // buffer `aux` at src[0] := src[1]; optional src[2] guard; optional src[3] segment
 	K_TABLE,            // constant table `aux` at src[0]; i64
+	K_MMA,              // all lanes of a block together: sums in LOCAL buffer `aux` += products of slices in shared
+	                    // memory; imm and the layout of the sums: struct kmma
 	K_END
 };
 #define K_NONE (-1)
@@ -90,6 +92,13 @@ struct kbuf {
 	int64_t offset_bytes; // SHARED and LOCAL: place in the thread's scratch, filled by bind
 	int32_t node;       // GLOBAL: where it came from in the plan (plan buffer); not in the text
 	int32_t *seg_nodes; // segmented: plan buffer of each; not in the text
+};
+// rows x depth of buffer a, columns x depth of b, each row MMA_PAD elements longer; 16-bit floats of one type. Each
+// warp has a square of MMA_WARP rows and columns, each lane MMA_WARP of its sums in a row, as the fragments of
+// mma.m16n8k16 have them (kernel_mma_sum).
+enum { MMA_WARP = 32, MMA_DEPTH = 16, MMA_PAD = 8 };
+struct kmma {
+	int a, b, rows, columns, depth;
 };
 struct ktable {
 	int64_t *values;
@@ -140,6 +149,8 @@ int kernel_src(const struct kernel *k, int inst, int i);
 int kernel_region_depth(const struct kernel *k, int region); // 0 for a phase
 bool kernel_region_within(const struct kernel *k, int region, int outer); // outer itself, or nested in it
 bool kernel_trip(const struct kernel *k, int loop, int64_t *n); // constant number of iterations
+struct kmma kernel_mma(const struct kernel *k, int inst);
+int64_t kernel_mma_sum(const struct kmma *m, int row, int column); // where in the buffer of sums
 void kernel_finish(struct kernel *k); // fills bufs[].read and written
 // kjoin.c: lowered kernels that need nothing of each other as one, not segmented. NULL: out of memory.
 struct kernel *kernel_join(struct kernel *const *parts, int n);
@@ -181,6 +192,7 @@ int kb_idiv(struct kbuild *b, int x, int64_t c);
 int kb_imod(struct kbuild *b, int x, int64_t c);
 int kb_load(struct kbuild *b, int buf, int index, int guard, int seg);    // guard, seg: K_NONE
 void kb_store(struct kbuild *b, int buf, int index, int value, int guard, int seg);
+void kb_mma(struct kbuild *b, int sums, int a, int x, int depth);
 int kb_table(struct kbuild *b, int table, int index);
 // Opens a loop; the current region becomes its body. Returns the loop. hi exclusive, values.
 int kb_for(struct kbuild *b, enum axis_kind kind, int lo, int hi, int ncarry, const int *init,

@@ -209,6 +209,9 @@ static void statement(struct cuda *e, int inst)
 	case K_LOAD:
 		cuda_load(e, inst);
 		break;
+	case K_MMA:
+		cuda_mma(e, inst);
+		break;
 	case K_TABLE:
 		cuda_table(e, inst);
 		break;
@@ -258,7 +261,7 @@ static void shared_statement(struct cuda *e, int inst)
 	const struct kinst *in = &k->insts[inst];
 	bool loop = in->op == K_FOR && k->loops[in->aux].kind != AXIS_BLOCK;
 	uint8_t *pending = e->pending[e->level], *access = NULL;
-	if (loop || in->op == K_STORE || in->op == K_LOAD) {
+	if (loop || in->op == K_STORE || in->op == K_LOAD || in->op == K_MMA) {
 		access = arena_alloc(&e->arena, (size_t)k->nbufs + 1);
 		if (!access)
 			return;

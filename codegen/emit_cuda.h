@@ -85,6 +85,7 @@ const char *cuda_elementwise(struct cuda *e, int inst, const struct combo *c);
 void cuda_load(struct cuda *e, int inst);
 void cuda_store(struct cuda *e, int inst);
 void cuda_table(struct cuda *e, int inst);
+void cuda_mma(struct cuda *e, int inst); // emit_cuda_mma.c
 void cuda_declare_tables(struct cuda *e);
 void cuda_declare_scratch(struct cuda *e, const uint8_t *access); // what the phase uses
 

@@ -257,6 +257,17 @@ void kb_store(struct kbuild *b, int buf, int index, int value, int guard, int se
 		++*stores;
 }
 
+void kb_mma(struct kbuild *b, int sums, int a, int x, int depth)
+{
+	int *stores = stores_of(b, sums);
+	int64_t imm = (int64_t)a | (int64_t)x << 16 | (int64_t)depth << 32;
+	if (b->k->arena.failed)
+		return;
+	kernel_append(b->k, b->region, K_MMA, TGC_F32, sums, imm, 0, NULL, NULL);
+	if (stores)
+		++*stores;
+}
+
 // ---- loops
 
 int kb_for(struct kbuild *b, enum axis_kind kind, int lo, int hi, int ncarry, const int *init,

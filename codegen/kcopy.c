@@ -11,7 +11,7 @@ int kernel_region_stores(const struct kernel *k, int region)
 	const struct kregion *r = &k->regions[region];
 	for (int i = 0; i < r->n; i++) {
 		const struct kinst *in = &k->insts[r->insts[i]];
-		if (in->op == K_STORE)
+		if (in->op == K_STORE || in->op == K_MMA)
 			mask |= 1 << k->bufs[in->aux].space;
 		else if (in->op == K_FOR)
 			mask |= kernel_region_stores(k, k->loops[in->aux].body);
@@ -80,7 +80,8 @@ bool *kernel_live(const struct kernel *k, bool all_carries)
 	if (w.is && w.work) {
 		for (int r = 0; r < k->nregions; r++)
 			for (int i = 0; i < k->regions[r].n; i++)
-				if (k->insts[k->regions[r].insts[i]].op == K_STORE)
+				if (k->insts[k->regions[r].insts[i]].op == K_STORE ||
+				    k->insts[k->regions[r].insts[i]].op == K_MMA)
 					mark(&w, k->regions[r].insts[i]);
 		while (w.n)
 			spread(&w, w.work[--w.n]);
@@ -160,6 +161,11 @@ void kcopy_inst(struct kcopy *cp, int inst)
 		kb_store(b, in->aux, operand(cp, in, 0), operand(cp, in, 1), operand(cp, in, 2),
 		         operand(cp, in, 3));
 		break;
+	case K_MMA: {
+		struct kmma m = kernel_mma(cp->from, inst);
+		kb_mma(b, in->aux, m.a, m.b, m.depth);
+		break;
+	}
 	case K_FOR:
 		if (!cp->loop || !cp->loop(cp, in->aux))
 			kcopy_loop(cp, in->aux);

@@ -208,7 +208,7 @@ void kernel_finish(struct kernel *k)
 	for (int r = 0; r < k->nregions; r++)
 		for (int i = 0; i < k->regions[r].n; i++) {
 			const struct kinst *in = &k->insts[k->regions[r].insts[i]];
-			if (in->op == K_LOAD)
+			if (in->op == K_LOAD || in->op == K_MMA)
 				k->bufs[in->aux].read = true;
 			else if (in->op == K_STORE)
 				k->bufs[in->aux].written = true;
@@ -304,6 +304,24 @@ void kernel_loop_close(struct kernel *k, int loop, const int *next)
 		l->res[i] = kernel_append(k, parent, K_RES, k->insts[l->init[i]].type, loop, i, 0, NULL, NULL);
 }
 
+struct kmma kernel_mma(const struct kernel *k, int inst)
+{
+	uint64_t imm = (uint64_t)k->insts[inst].imm;
+	struct kmma m = {.a = (int)(imm & 0xffff), .b = (int)(imm >> 16 & 0xffff), .depth = (int)(imm >> 32)};
+	if (m.a >= k->nbufs || m.b >= k->nbufs || m.depth < 1)
+		return m;
+	m.rows = (int)(k->bufs[m.a].elems / (m.depth + MMA_PAD));
+	m.columns = (int)(k->bufs[m.b].elems / (m.depth + MMA_PAD));
+	return m;
+}
+
+int64_t kernel_mma_sum(const struct kmma *m, int row, int column)
+{
+	int warp = row / MMA_WARP * (m->columns / MMA_WARP) + column / MMA_WARP;
+	int r = row % MMA_WARP, c = column % MMA_WARP, lane = warp * 32 + r % 8 * 4 + c % 8 / 2;
+	return (int64_t)lane * MMA_WARP + r / 16 * 16 + c / 8 * 4 + r / 8 % 2 * 2 + c % 2;
+}
+
 void kernel_access(const struct kernel *k, int inst, uint8_t *access)
 {
 	const struct kinst *in = &k->insts[inst];
@@ -311,6 +329,12 @@ void kernel_access(const struct kernel *k, int inst, uint8_t *access)
 		access[in->aux] |= ACCESS_READ;
 	else if (in->op == K_STORE)
 		access[in->aux] |= ACCESS_WRITE;
+	if (in->op == K_MMA) {
+		struct kmma m = kernel_mma(k, inst);
+		access[in->aux] |= ACCESS_READ | ACCESS_WRITE;
+		access[m.a] |= ACCESS_READ;
+		access[m.b] |= ACCESS_READ;
+	}
 	if (in->op != K_FOR)
 		return;
 	const struct kregion *r = &k->regions[k->loops[in->aux].body];

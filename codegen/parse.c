@@ -455,6 +455,19 @@ static bool phase(struct parser *p)
 	return true;
 }
 
+static bool mma(struct parser *p)
+{
+	int sums, a, b;
+	int64_t depth;
+	if (!small(p, "b", p->k->nbufs, &sums) || !expect(p, "+=") || !small(p, "b", p->k->nbufs, &a) ||
+	    !expect(p, "*") || !small(p, "b", p->k->nbufs, &b) || !expect(p, "depth") ||
+	    !integer(p, 1, 1 << 16, &depth))
+		return false;
+	kernel_append(p->k, p->region, K_MMA, TGC_F32, sums,
+	              (int64_t)a | (int64_t)b << 16 | depth << 32, 0, NULL, NULL);
+	return true;
+}
+
 static bool statement(struct parser *p)
 {
 	if (take(p, "phase"))
@@ -465,6 +478,8 @@ static bool statement(struct parser *p)
 		return loop_begin(p);
 	if (take(p, "store"))
 		return store(p);
+	if (take(p, "mma"))
+		return mma(p);
 	if (take(p, "}"))
 		return loop_end(p);
 	return value(p);

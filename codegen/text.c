@@ -188,6 +188,9 @@ static void region(struct printer *p, int r)
 			loop(p, &p->k->loops[in->aux]);
 		} else if (in->op == K_STORE) {
 			store(p, in);
+		} else if (in->op == K_MMA) {
+			struct kmma m = kernel_mma(p->k, v);
+			text_add(p->t, "mma b%d += b%d * b%d depth %d", in->aux, m.a, m.b, m.depth);
 		} else {
 			define(p, v);
 			text_add(p->t, " = ");

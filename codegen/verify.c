@@ -24,7 +24,8 @@ static bool fail(struct checker *c, int v, const char *fmt, ...) __attribute__((
 static const char *inst_name(int op)
 {
 	static const char *const names[] = {"const",  "scalar", "index", "carry", "result", "for",
-	                                    "affine", "idiv",   "imod",  "load",  "store",  "table"};
+	                                    "affine", "idiv",   "imod",  "load",  "store",  "table",
+	                                    "mma"};
 	return op < OP_COUNT ? op_info[op].name : op < K_END ? names[op - K_CONST] : "?";
 }
 
@@ -211,6 +212,26 @@ static bool check_memory(struct checker *c, int v)
 	return check_access(c, v, in->nsrc > at ? src[at] : K_NONE, in->nsrc > at + 1 ? src[at + 1] : K_NONE);
 }
 
+static bool check_mma(struct checker *c, int v)
+{
+	const struct kernel *k = c->k;
+	struct kmma m = kernel_mma(k, v);
+	int sums = k->insts[v].aux;
+	if (c->lanes > 1 || c->level == LEVEL_MACHINE)
+		return fail(c, v, "not by all lanes of a block together");
+	if (sums < 0 || sums >= k->nbufs || m.a >= k->nbufs || m.b >= k->nbufs)
+		return fail(c, v, "no such buffer");
+	const struct kbuf *s = &k->bufs[sums], *a = &k->bufs[m.a], *b = &k->bufs[m.b];
+	if (s->space != SPACE_LOCAL || s->type != TGC_F32 || a->space != SPACE_SHARED ||
+	    b->space != SPACE_SHARED || a->type != b->type || (a->type != TGC_F16 && a->type != TGC_BF16))
+		return fail(c, v, "sums are local f32, slices are shared 16-bit floats");
+	bool whole = m.depth % MMA_DEPTH == 0 && m.rows > 0 && m.rows % MMA_WARP == 0 && m.columns > 0 &&
+	             m.columns % MMA_WARP == 0 && a->elems == (int64_t)m.rows * (m.depth + MMA_PAD) &&
+	             b->elems == (int64_t)m.columns * (m.depth + MMA_PAD) &&
+	             s->elems == (int64_t)m.rows * m.columns;
+	return whole || fail(c, v, "no whole tiles");
+}
+
 static bool check_operands(struct checker *c, int v)
 {
 	const struct kinst *in = &c->k->insts[v];
@@ -244,6 +265,8 @@ static bool check_inst(struct checker *c, int v)
 		       all_typed(c, v, 0, TGC_I64);
 	case K_TABLE:
 		return count(c, v, 1) && check_table(c, v);
+	case K_MMA:
+		return check_mma(c, v);
 	case K_LOAD:
 	case K_STORE:
 		return check_memory(c, v);
@@ -461,7 +484,7 @@ static bool check_region(struct checker *c, int region, int depth)
 		}
 		if (!check_inst(c, v))
 			return false;
-		if (in->op != K_STORE)
+		if (in->op != K_STORE && in->op != K_MMA)
 			define(c, v);
 	}
 	return true;

@@ -143,6 +143,22 @@ static void store(struct eval *e, int v)
 		put(e->k->bufs[e->k->insts[v].aux].type, base, at, e->v[kernel_src(e->k, v, 1)]);
 }
 
+static void mma(struct eval *e, int v)
+{
+	const struct kbuf *bufs = e->k->bufs;
+	struct kmma m = kernel_mma(e->k, v);
+	int sums = e->k->insts[v].aux, pitch = m.depth + MMA_PAD;
+	for (int r = 0; r < m.rows; r++)
+		for (int c = 0; c < m.columns; c++) {
+			int64_t at = kernel_mma_sum(&m, r, c);
+			union number s = get(TGC_F32, e->memory[sums], at);
+			for (int i = 0; i < m.depth; i++)
+				s.f += get(bufs[m.a].type, e->memory[m.a], r * pitch + i).f *
+				       get(bufs[m.b].type, e->memory[m.b], c * pitch + i).f;
+			put(TGC_F32, e->memory[sums], at, s);
+		}
+}
+
 // ---- operations
 
 static double float_op(int op, tgc_type t, double x, double y, double z, bool *known)
@@ -477,6 +493,9 @@ static void instruction(struct eval *e, int v)
 		break;
 	case K_STORE:
 		store(e, v);
+		break;
+	case K_MMA:
+		mma(e, v);
 		break;
 	default:
 		e->v[v] = operation(e, v);

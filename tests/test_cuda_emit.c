@@ -14,9 +14,26 @@ enum { MAX_OUTS = 2048, GRAPHS = 150 };
 static const struct target *target;
 static FILE *all;                                  // texts
 static int kernels, groups, evaluated, graph = -1; // graph: of the random ones
+static int products;                               // kernels that use tensor cores
 static bool by_class;
 
 // ---- one step
+
+// A kernel's text reads back as the same kernel.
+static void reads_back(const struct kernel *k)
+{
+	struct text one = {0}, two = {0};
+	char *error = NULL;
+	kernel_print(k, &one);
+	struct kernel *again = kernel_parse(one.p, &error);
+	if (!again)
+		fail_msg("%s", error);
+	kernel_print(again, &two);
+	assert_string_equal(one.p, two.p);
+	kernel_free(again);
+	free(one.p);
+	free(two.p);
+}
 
 static char *emitted(const struct plan *p, const struct pstep *s, struct cuda_source *out)
 {
@@ -25,6 +42,8 @@ static char *emitted(const struct plan *p, const struct pstep *s, struct cuda_so
 	snprintf(name, sizeof name, "k%d", kernels);
 	if (k)
 		error = kernel_run_passes(k, target, true);
+	if (!error)
+		reads_back(k);
 	if (!error)
 		error = emit_cuda(k, target, name, out);
 	kernel_free(k);
@@ -45,6 +64,7 @@ static void emit_step(const struct plan *p, const struct pstep *s)
 		assert_true(x->shared_bytes <= target->shared_bytes);
 		assert_non_null(strstr(one.text, x->name));
 	}
+	products += strstr(one.text, "tg_mma_16816") != NULL;
 	fputs(one.text, all);
 	free(one.text);
 	free(two.text);
@@ -237,30 +257,37 @@ static void test_graphs(void **state)
 
 // ---- contractions: tiles in shared memory
 
-static tgc_tensor *data(tgc_context *c, tgc_shape s)
+static tgc_tensor *data(tgc_context *c, tgc_type type, tgc_shape s)
 {
 	int64_t n = 1;
 	for (int i = 0; i < s.rank; i++)
 		n *= s.dims[i];
-	float *x = malloc((size_t)n * sizeof *x);
+	void *x = malloc((size_t)n * tgc_type_bytes(type));
 	for (int64_t i = 0; i < n; i++)
-		x[i] = (float)(i * 7919 % 1000) / 500 - 1;
-	tgc_tensor *t = tgc_from_data(c, TGC_F32, s, x);
+		interp_store_f(type, x, i, (double)(i * 7919 % 128) / 64 - 1);
+	tgc_tensor *t = tgc_from_data(c, type, s, x);
 	free(x);
 	return t;
 }
 
 static const struct product {
 	const char *name;
+	tgc_type type;
 	tgc_shape x, y;
-	bool turn, relu, conv;
-} products[] = {
-    {"whole tiles", TGC_SHAPE(128, 64), TGC_SHAPE(64, 64), 0, 0, 0},
-    {"what is left of rows, columns and terms", TGC_SHAPE(70, 37), TGC_SHAPE(37, 45), 0, 1, 0},
-    {"terms in parts", TGC_SHAPE(40, 1100), TGC_SHAPE(1100, 64), 0, 0, 0},
-    {"a turned operand", TGC_SHAPE(64, 48), TGC_SHAPE(80, 48), 1, 1, 0},
-    {"batches", TGC_SHAPE(3, 65, 20), TGC_SHAPE(3, 20, 33), 0, 0, 0},
-    {"a convolution", TGC_SHAPE(2, 5, 9, 9), TGC_SHAPE(40, 5, 3, 3), 0, 1, 1},
+	bool turn, relu, conv, pad;
+} rows[] = {
+    {"whole tiles", TGC_F32, TGC_SHAPE(128, 64), TGC_SHAPE(64, 64), 0, 0, 0, 0},
+    {"what is left of rows, columns and terms", TGC_F32, TGC_SHAPE(70, 37), TGC_SHAPE(37, 45), 0, 1, 0, 0},
+    {"terms in parts", TGC_F32, TGC_SHAPE(40, 1100), TGC_SHAPE(1100, 64), 0, 0, 0, 0},
+    {"a turned operand", TGC_F32, TGC_SHAPE(64, 48), TGC_SHAPE(80, 48), 1, 1, 0, 0},
+    {"batches", TGC_F32, TGC_SHAPE(3, 65, 20), TGC_SHAPE(3, 20, 33), 0, 0, 0, 0},
+    {"a padded convolution", TGC_F32, TGC_SHAPE(2, 5, 9, 9), TGC_SHAPE(40, 5, 3, 3), 0, 1, 1, 1},
+    {"bf16: whole tiles", TGC_BF16, TGC_SHAPE(128, 64), TGC_SHAPE(64, 64), 0, 0, 0, 0},
+    {"f16: what is left", TGC_F16, TGC_SHAPE(70, 37), TGC_SHAPE(37, 45), 0, 1, 0, 0},
+    {"bf16: terms in parts", TGC_BF16, TGC_SHAPE(40, 1100), TGC_SHAPE(1100, 64), 0, 0, 0, 0},
+    {"bf16: a turned operand", TGC_BF16, TGC_SHAPE(64, 48), TGC_SHAPE(80, 48), 1, 1, 0, 0},
+    {"f16: batches", TGC_F16, TGC_SHAPE(3, 65, 32), TGC_SHAPE(3, 32, 40), 0, 0, 0, 0},
+    {"a convolution", TGC_F32, TGC_SHAPE(2, 5, 9, 9), TGC_SHAPE(40, 5, 3, 3), 0, 1, 1, 0},
 };
 
 static void test_products(void **state)
@@ -270,18 +297,21 @@ static void test_products(void **state)
 	(void)state;
 	target = target_find("sm_90");
 	open_text(path);
-	for (int i = 0; i < TG_COUNT(products); i++) {
-		const struct product *p = &products[i];
+	for (int i = 0; i < TG_COUNT(rows); i++) {
+		const struct product *p = &rows[i];
 		tgc_scope_begin(c);
-		tgc_tensor *x = data(c, p->x), *y = data(c, p->y);
+		tgc_tensor *x = data(c, p->type, p->x), *y = data(c, p->type, p->y);
 		y = p->turn ? tgc_transpose(y, 0, 1) : y;
-		tgc_tensor *z = p->conv ? tgc_conv2d(x, y, .padding = {1, 1, 1, 1}) : tgc_matmul(x, y);
+		tgc_tensor *z =
+		    p->conv ? tgc_conv2d(x, y, .padding = {p->pad, p->pad, p->pad, p->pad}) : tgc_matmul(x, y);
 		z = p->relu ? tgc_maximum(z, 0.0) : z;
 		assert_string_equal(tgc_error_message(c), "");
-		evaluated = 0;
+		evaluated = products = 0;
 		graph = i;
 		emit_plan(c, 1, &z);
-		assert_int_equal(evaluated, 1);
+		if (evaluated != 1 || products != (p->type != TGC_F32))
+			fail_msg("%s: %d plans evaluated, %d kernels on tensor cores", p->name, evaluated,
+			         products);
 		tgc_scope_end(c);
 	}
 	graph = -1;
@@ -314,11 +344,8 @@ static void test_targets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_targets),
-	    cmocka_unit_test(test_prelude),
-	    cmocka_unit_test(test_products),
-	    cmocka_unit_test(test_graphs),
-	    cmocka_unit_test(test_workloads),
+	    cmocka_unit_test(test_targets), cmocka_unit_test(test_prelude),   cmocka_unit_test(test_products),
+	    cmocka_unit_test(test_graphs),  cmocka_unit_test(test_workloads),
 	};
 	return cmocka_run_group_tests_name("cuda_emit", tests, NULL, NULL);
 }

@@ -1,9 +1,10 @@
 // Contractions in the pass threads: tiles that the threads of a block share.
-// In:  a nest of PAR loops around one chain of reductions sum(x * y), where some loops move only x (rows), some
-// only y (columns), others both (batches). Out: blocks of a tile of rows x columns each. The threads put a
-// slice of x and of y into shared memory, whatever they are computed from, and each keeps a few rows and
-// columns of sums in registers: a LOCAL buffer of which each lane has a part of its own. Sums longer than
-// TILE_TERMS are taken in parts. Not here: which nests are left to other forms (threads_choose.c).
+// In:  a nest of PAR loops around one chain of reductions sum(x * y), where some loops move only x (rows), some only
+// y (columns), others both (batches). Out: blocks of a tile of rows x columns each. The threads put a slice of x and
+// of y into shared memory, whatever they are computed from, and each keeps a few rows and columns of sums in
+// registers: a LOCAL buffer of which each lane has a part of its own. Sums longer than TILE_TERMS are taken in parts.
+// 16-bit floats stay what they are in shared memory, and tensor cores multiply the slices (K_MMA).
+// Not here: which nests are left to other forms (threads_choose.c).
 #include "pass/threads.h"
 
 enum { FOUR = 4, PAD = 4, SMALL = 64 };
@@ -16,7 +17,9 @@ struct moved { // loops that move together, as one index
 struct product {
 	int first, red, x, y; // loops; instructions
 	struct moved rows, columns, batches, terms;
-	bool along_terms[2]; // x, y: neighbours in memory are neighbours of the last reduction
+	bool along_terms[2], along_own[2]; // x, y: neighbours in memory are neighbours of the last reduction, or of the
+	                                   // last row or column
+	tgc_type type; // of slices; 16 bits: for tensor cores
 	// The tile:
 	int64_t size[2], depth;    // rows, columns; terms
 	int each[2];               // of a thread
@@ -96,6 +99,22 @@ static bool along(const struct kernel *k, int v, int loop, int *budget)
 	return found;
 }
 
+// Both are 16-bit floats that were widened: tensor cores multiply them as they are.
+static tgc_type slices_type(const struct threads *s, struct product *p)
+{
+	const struct kernel *k = s->tile.k;
+	if (s->tile.t->sm < 80 || k->insts[p->x].op != OP_CAST || k->insts[p->y].op != OP_CAST ||
+	    p->terms.total < MMA_DEPTH)
+		return TGC_F32;
+	int x = kernel_src(k, p->x, 0), y = kernel_src(k, p->y, 0);
+	tgc_type t = (tgc_type)k->insts[x].type;
+	if (t != (tgc_type)k->insts[y].type || (t != TGC_F16 && t != TGC_BF16))
+		return TGC_F32;
+	p->x = x;
+	p->y = y;
+	return t;
+}
+
 static void swap_sides(struct product *p)
 {
 	struct moved g = p->rows;
@@ -123,9 +142,15 @@ static bool find(struct threads *s, const struct axes *a, struct product *p)
 	if (p->rows.count && p->rows.loop[p->rows.count - 1] == last)
 		swap_sides(p);
 	int inner = p->terms.loop[p->terms.count - 1];
-	budget = 200;
-	p->along_terms[0] = along(k, p->x, inner, &budget);
-	p->along_terms[1] = along(k, p->y, inner, &budget);
+	for (int side = 0; side < 2; side++) {
+		const struct moved *g = side ? &p->columns : &p->rows;
+		int v = side ? p->y : p->x;
+		budget = 200;
+		p->along_terms[side] = along(k, v, inner, &budget);
+		budget = 200;
+		p->along_own[side] = g->count && along(k, v, g->loop[g->count - 1], &budget);
+	}
+	p->type = slices_type(s, p);
 	return true;
 }
 
@@ -142,7 +167,7 @@ static bool choose(const struct threads *s, struct product *p)
 	p->size[1] = SMALL;
 	p->each[0] = is_large ? 2 * FOUR : FOUR;
 	p->each[1] = FOUR;
-	p->depth = 16;
+	p->depth = p->type == TGC_F32 ? 16 : 2 * MMA_DEPTH;
 	return true;
 }
 
@@ -220,35 +245,58 @@ static int value_at(struct kcopy *cp, const struct product *p, int side, int at,
 	cp->inst = NULL;
 	s->tile.mask = K_NONE;
 	v = kcopy_value(cp, v);
-	return mask == K_NONE ? v : kb_select(b, mask, v, kb_const(b, TGC_F32, (union number){.f = 0}));
-}
-
-static int64_t pitch(const struct product *p, int side)
-{
-	return p->size[side] + PAD;
+	return mask == K_NONE ? v : kb_select(b, mask, v, kb_const(b, p->type, (union number){.f = 0}));
 }
 
 static int threads_of(const struct product *p)
 {
+	if (p->type != TGC_F32)
+		return (int)(p->size[0] * p->size[1] / MMA_WARP);
 	return (int)(p->size[0] / p->each[0] * (p->size[1] / p->each[1]));
+}
+
+// A slice's place of a row (column) and a term: terms first for threads that each have sums of their own, rows first
+// for tensor cores.
+static int place_in(struct kbuild *b, const struct product *p, int side, int own, int term)
+{
+	if (p->type != TGC_F32)
+		return sum2(b, p->depth + MMA_PAD, own, 1, term);
+	return sum2(b, p->size[side] + PAD, term, 1, own);
+}
+
+static int64_t slice_elems(const struct product *p, int side)
+{
+	return p->type != TGC_F32 ? p->size[side] * (p->depth + MMA_PAD) : (p->size[side] + PAD) * p->depth;
+}
+
+// Neighbours in memory that one thread takes at once.
+static int64_t vector_of(const struct threads *s, const struct product *p, int side)
+{
+	const struct moved *g = p->along_terms[side] ? &p->terms : side ? &p->columns : &p->rows;
+	int64_t v = s->tile.t->vector_bytes / (int64_t)tgc_type_bytes(p->type), n = g->count ? g->n[g->count - 1] : 1;
+	bool all = p->size[side] * p->depth % (threads_of(p) * v) == 0;
+	return (p->along_terms[side] || p->along_own[side]) && n % v == 0 && all ? v : 1;
 }
 
 // Neighbouring threads take neighbours in memory.
 static void fill(struct kcopy *cp, const struct product *p, int side, int lane, int slice)
 {
+	struct threads *s = cp->user;
 	struct kbuild *b = cp->b;
-	int64_t size = p->size[side], t = threads_of(p);
-	int loop = range(b, AXIS_UNROLL, size * p->depth / t);
-	int at = sum2(b, t, kb_index(b, loop), 1, lane), own, term;
+	int64_t size = p->size[side], t = threads_of(p), v = vector_of(s, p, side);
+	int loop = range(b, AXIS_UNROLL, size * p->depth / (t * v));
+	int at = sum2(b, t, kb_index(b, loop), 1, lane);
+	int inner = range(b, AXIS_UNROLL, v), own, term;
 	if (p->along_terms[side]) {
-		own = kb_idiv(b, at, p->depth);
-		term = kb_imod(b, at, p->depth);
+		own = kb_idiv(b, at, p->depth / v);
+		term = sum2(b, v, kb_imod(b, at, p->depth / v), 1, kb_index(b, inner));
 	} else {
-		own = kb_imod(b, at, size);
-		term = kb_idiv(b, at, size);
+		own = sum2(b, v, kb_imod(b, at, size / v), 1, kb_index(b, inner));
+		term = kb_idiv(b, at, size / v);
 	}
-	int v = value_at(cp, p, side, kb_iadd(b, p->tile[side], own), sum2(b, p->depth, slice, 1, term));
-	kb_store(b, p->slice[side], sum2(b, pitch(p, side), term, 1, own), v, K_NONE, K_NONE);
+	int x = value_at(cp, p, side, kb_iadd(b, p->tile[side], own), sum2(b, p->depth, slice, 1, term));
+	kb_store(b, p->slice[side], place_in(b, p, side, own, term), x, K_NONE, K_NONE);
+	kb_end(b, inner, NULL);
 	kb_end(b, loop, NULL);
 }
 
@@ -260,9 +308,30 @@ struct each {
 	int number; // of the sum, in the thread's part of the buffer
 };
 
+// The sums of a lane as mma.m16n8k16 leaves them: see kernel_mma_sum.
+static struct each open_fragments(struct kcopy *cp, const struct product *p, int lane)
+{
+	struct kbuild *b = cp->b;
+	int64_t across = p->size[1] / MMA_WARP;
+	int warp = kb_idiv(b, lane, WARP), in = kb_imod(b, lane, WARP), i[4];
+	struct each e;
+	for (int l = 0; l < 4; l++) { // 16 rows, 8 columns, 8 rows, 1 column
+		e.loop[l] = range(b, AXIS_UNROLL, l == 1 ? 4 : 2);
+		i[l] = kb_index(b, e.loop[l]);
+	}
+	e.at[0] = kb_affine(b, 0, 4, (int64_t[]){MMA_WARP, 16, 8, 1},
+	                    (int[]){kb_idiv(b, warp, across), i[0], i[2], kb_idiv(b, in, 4)});
+	e.at[1] = kb_affine(b, 0, 4, (int64_t[]){MMA_WARP, 8, 2, 1},
+	                    (int[]){kb_imod(b, warp, across), i[1], kb_imod(b, in, 4), i[3]});
+	e.number = kb_affine(b, 0, 5, (int64_t[]){MMA_WARP, 16, 4, 2, 1}, (int[]){lane, i[0], i[1], i[2], i[3]});
+	return e;
+}
+
 static struct each open_each(struct kcopy *cp, const struct product *p, int lane)
 {
 	struct kbuild *b = cp->b;
+	if (p->type != TGC_F32)
+		return open_fragments(cp, p, lane);
 	int64_t across = p->size[1] / p->each[1];
 	int place[2] = {kb_idiv(b, lane, across), kb_imod(b, lane, across)}, own[2];
 	struct each e;
@@ -292,7 +361,7 @@ static void multiply(struct kcopy *cp, const struct product *p, int lane)
 	struct each e = open_each(cp, p, lane);
 	for (int side = 0; side < 2; side++)
 		v[side] =
-		    kb_load(b, p->slice[side], sum2(b, pitch(p, side), term, 1, e.at[side]), K_NONE, K_NONE);
+		    kb_load(b, p->slice[side], place_in(b, p, side, e.at[side], term), K_NONE, K_NONE);
 	v[2] = kb_load(b, p->sums, e.number, K_NONE, K_NONE);
 	kb_store(b, p->sums, e.number, kb_op(b, OP_FMA, TGC_F32, 3, v), K_NONE, K_NONE);
 	close_each(cp, &e);
@@ -327,9 +396,13 @@ static void slices(struct kcopy *cp, const struct product *p, int from, int64_t 
 	for (int side = 0; side < 2; side++)
 		fill(cp, p, side, kb_index(b, lanes), slice);
 	kb_end(b, lanes, NULL);
-	lanes = range(b, AXIS_LANE, t);
-	multiply(cp, p, kb_index(b, lanes));
-	kb_end(b, lanes, NULL);
+	if (p->type != TGC_F32) {
+		kb_mma(b, p->sums, p->slice[0], p->slice[1], (int)p->depth);
+	} else {
+		lanes = range(b, AXIS_LANE, t);
+		multiply(cp, p, kb_index(b, lanes));
+		kb_end(b, lanes, NULL);
+	}
 	kb_end(b, loop, NULL);
 }
 
@@ -395,11 +468,6 @@ static void clear_presets(struct kcopy *cp, const struct moved *g)
 		s->tile.preset[g->loop[i]] = K_NONE;
 }
 
-static int buffer(struct kcopy *cp, enum space space, int64_t elems)
-{
-	return kernel_buf(cp->b->k, TGC_F32, space, elems);
-}
-
 bool threads_product(struct kcopy *cp, const struct axes *a)
 {
 	struct threads *s = cp->user;
@@ -409,9 +477,9 @@ bool threads_product(struct kcopy *cp, const struct axes *a)
 		return false;
 	int64_t sums = p.size[0] * p.size[1];
 	for (int side = 0; side < 2; side++)
-		p.slice[side] = buffer(cp, SPACE_SHARED, p.depth * pitch(&p, side));
-	p.sums = buffer(cp, SPACE_LOCAL, sums);
-	p.parts = p.terms.total > TILE_TERMS ? buffer(cp, SPACE_LOCAL, sums) : -1;
+		p.slice[side] = kernel_buf(b->k, p.type, SPACE_SHARED, slice_elems(&p, side));
+	p.sums = kernel_buf(b->k, TGC_F32, SPACE_LOCAL, sums);
+	p.parts = p.terms.total > TILE_TERMS ? kernel_buf(b->k, TGC_F32, SPACE_LOCAL, sums) : -1;
 	int64_t rows = (p.rows.total + p.size[0] - 1) / p.size[0],
 	        columns = (p.columns.total + p.size[1] - 1) / p.size[1];
 	int loop =
