@@ -33,6 +33,31 @@ struct axes { // a perfect nest of PAR loops, outermost first
 // Opens what keeps index *at below `end` (a value); returns the loop, its index in *at. -1: it is not needed.
 int threads_guard(struct kbuild *b, int *at, int end, bool needed);
 
+// ---- threads_product.c
+enum { THREAD_FOUR = 4 }; // rows or columns next to one another that a thread has
+struct moved {            // loops that move together, as one index
+	int loop[TILE_AXES];
+	int64_t n[TILE_AXES], total;
+	int64_t from[TILE_AXES]; // clipped: the least index
+	bool clipped[TILE_AXES]; // of terms: which indices count differs from row to row (column to column)
+	int count;
+};
+struct product {
+	int first, red, x, y; // loops; instructions
+	struct moved rows, columns, batches, terms;
+	bool along_terms[2], along_own[2]; // x, y: neighbours in memory are neighbours of the last reduction,
+	                                   // or of the last row or column
+	tgc_type type;                     // of slices; 16 bits: for tensor cores
+	// The tile:
+	int bounds;                // side that the clipped terms' bounds move with
+	int64_t size[2], depth;    // rows, columns; terms
+	int each[2];               // of a thread
+	int slice[2], sums, parts; // buffers
+	int tile[2], batch;        // values: first row and column, batch
+};
+bool threads_find_product(struct threads *s, const struct axes *a,
+                          struct product *p); // false: none, or too small
+
 // ---- threads_tile.c
 bool threads_product(struct kcopy *cp, const struct axes *a); // emits it; false: it is none, or too small
 

@@ -1,175 +1,13 @@
 // Contractions in the pass threads: tiles that the threads of a block share.
-// In:  a nest of PAR loops around one chain of reductions sum(x * y), where some loops move only x (rows), some only
-// y (columns), others both (batches). Out: blocks of a tile of rows x columns each. The threads put a slice of x and
-// of y into shared memory, whatever they are computed from, and each keeps a few rows and columns of sums in
-// registers: a LOCAL buffer of which each lane has a part of its own. Sums longer than TILE_TERMS are taken in parts.
-// 16-bit floats stay what they are in shared memory, and tensor cores multiply the slices (K_MMA).
-// Not here: which nests are left to other forms (threads_choose.c).
+// In:  a nest of PAR loops around one chain of reductions sum(x * y), where some loops move only x (rows), some
+// only y (columns), others both (batches). Out: blocks of a tile of rows x columns each. The threads put a
+// slice of x and of y into shared memory, whatever they are computed from, and each keeps a few rows and
+// columns of sums in registers: a LOCAL buffer of which each lane has a part of its own. Sums longer than
+// TILE_TERMS are taken in parts. 16-bit floats stay what they are in shared memory, and tensor cores multiply
+// the slices (K_MMA). Not here: which nests are left to other forms (threads_choose.c).
 #include "pass/threads.h"
 
-enum { FOUR = 4, PAD = 4, SMALL = 64 };
-
-struct moved { // loops that move together, as one index
-	int loop[TILE_AXES];
-	int64_t n[TILE_AXES], total;
-	int count;
-};
-struct product {
-	int first, red, x, y; // loops; instructions
-	struct moved rows, columns, batches, terms;
-	bool along_terms[2], along_own[2]; // x, y: neighbours in memory are neighbours of the last reduction, or of the
-	                                   // last row or column
-	tgc_type type; // of slices; 16 bits: for tensor cores
-	// The tile:
-	int64_t size[2], depth;    // rows, columns; terms
-	int each[2];               // of a thread
-	int slice[2], sums, parts; // buffers
-	int tile[2], batch;        // values: first row and column, batch
-};
-
-// ---- is it one?
-
-static void put(struct moved *g, int loop, int64_t n)
-{
-	g->loop[g->count] = loop;
-	g->n[g->count++] = n;
-	g->total *= n;
-}
-
-// The only loop in the region; -1: none or several.
-static int only_loop(const struct kernel *k, int region)
-{
-	const struct kregion *r = &k->regions[region];
-	int loop = -1;
-	for (int i = 0; i < r->n; i++) {
-		const struct kinst *in = &k->insts[r->insts[i]];
-		if (in->op == K_FOR && loop >= 0)
-			return -1;
-		loop = in->op == K_FOR ? in->aux : loop;
-	}
-	return loop;
-}
-
-static bool find_terms(const struct kernel *k, struct product *p)
-{
-	int loop = p->red;
-	for (int64_t n; loop >= 0; loop = tile_chained(k, loop)) {
-		const struct kloop *l = &k->loops[loop];
-		if (l->kind != AXIS_RED || l->ncarry != 1 || l->combine[0] != OP_ADD ||
-		    k->insts[l->arg[0]].type != TGC_F32 || !kernel_trip(k, loop, &n) ||
-		    p->terms.count == TILE_AXES || kernel_region_stores(k, l->body))
-			return false;
-		put(&p->terms, loop, n);
-		int inner = only_loop(k, l->body), next = l->next[0];
-		if (inner >= 0 && (inner != tile_chained(k, loop) || next != k->loops[inner].res[0]))
-			return false;
-		if (inner >= 0)
-			continue;
-		if (k->insts[next].op != OP_FMA || kernel_src(k, next, 2) != l->arg[0])
-			return false;
-		p->x = kernel_src(k, next, 0);
-		p->y = kernel_src(k, next, 1);
-	}
-	return p->terms.count > 0;
-}
-
-// Only plain code stands between the value and what is outside of the nest.
-static bool plain(const struct kernel *k, int v, int nest, int *budget)
-{
-	const struct kinst *in = &k->insts[v];
-	if (!kernel_region_within(k, in->region, nest) || in->op == K_INDEX)
-		return true;
-	if (--*budget < 0 || in->op == K_ARG || in->op == K_RES)
-		return false;
-	for (int i = 0; i < in->nsrc; i++) {
-		int s = kernel_src(k, v, i);
-		if (s != K_NONE && !plain(k, s, nest, budget))
-			return false;
-	}
-	return true;
-}
-
-static bool along(const struct kernel *k, int v, int loop, int *budget)
-{
-	const struct kinst *in = &k->insts[v];
-	int64_t stride;
-	bool found = in->op == K_LOAD && kernel_stride(k, kernel_src(k, v, 0), loop, &stride) && stride == 1;
-	for (int i = 0; i < in->nsrc && !found && --*budget > 0; i++)
-		found = kernel_src(k, v, i) != K_NONE && along(k, kernel_src(k, v, i), loop, budget);
-	return found;
-}
-
-// Both are 16-bit floats that were widened: tensor cores multiply them as they are.
-static tgc_type slices_type(const struct threads *s, struct product *p)
-{
-	const struct kernel *k = s->tile.k;
-	if (s->tile.t->sm < 80 || k->insts[p->x].op != OP_CAST || k->insts[p->y].op != OP_CAST ||
-	    p->terms.total < MMA_DEPTH)
-		return TGC_F32;
-	int x = kernel_src(k, p->x, 0), y = kernel_src(k, p->y, 0);
-	tgc_type t = (tgc_type)k->insts[x].type;
-	if (t != (tgc_type)k->insts[y].type || (t != TGC_F16 && t != TGC_BF16))
-		return TGC_F32;
-	p->x = x;
-	p->y = y;
-	return t;
-}
-
-static void swap_sides(struct product *p)
-{
-	struct moved g = p->rows;
-	int v = p->x;
-	p->rows = p->columns;
-	p->columns = g;
-	p->x = p->y;
-	p->y = v;
-}
-
-static bool find(struct threads *s, const struct axes *a, struct product *p)
-{
-	const struct kernel *k = s->tile.k;
-	int last = a->loop[a->count - 1], body = k->loops[last].body, nest = k->loops[a->loop[0]].body;
-	int budget = 200;
-	*p = (struct product){.first = a->loop[0], .red = only_loop(k, body)};
-	p->rows.total = p->columns.total = p->batches.total = p->terms.total = 1;
-	if (p->red < 0 || !find_terms(k, p) || !plain(k, p->x, nest, &budget) || !plain(k, p->y, nest, &budget))
-		return false;
-	for (int i = 0; i < a->count; i++) {
-		kernel_depends(k, a->loop[i], s->tile.scratch);
-		bool x = s->tile.scratch[p->x], y = s->tile.scratch[p->y];
-		put(x && !y ? &p->rows : y && !x ? &p->columns : &p->batches, a->loop[i], a->n[i]);
-	}
-	if (p->rows.count && p->rows.loop[p->rows.count - 1] == last)
-		swap_sides(p);
-	int inner = p->terms.loop[p->terms.count - 1];
-	for (int side = 0; side < 2; side++) {
-		const struct moved *g = side ? &p->columns : &p->rows;
-		int v = side ? p->y : p->x;
-		budget = 200;
-		p->along_terms[side] = along(k, v, inner, &budget);
-		budget = 200;
-		p->along_own[side] = g->count && along(k, v, g->loop[g->count - 1], &budget);
-	}
-	p->type = slices_type(s, p);
-	return true;
-}
-
-// Large tiles where they fill the device, else small ones; false: not worth any.
-static bool choose(const struct threads *s, struct product *p)
-{
-	int64_t rows = p->rows.total, columns = p->columns.total;
-	if (rows < SMALL / 2 || columns < SMALL / 2 || p->terms.total < 2 * FOUR)
-		return false;
-	int64_t large =
-	    (rows + 2 * SMALL - 1) / (2 * SMALL) * ((columns + SMALL - 1) / SMALL) * p->batches.total;
-	bool is_large = large >= s->tile.t->processors;
-	p->size[0] = is_large ? 2 * SMALL : SMALL;
-	p->size[1] = SMALL;
-	p->each[0] = is_large ? 2 * FOUR : FOUR;
-	p->each[1] = FOUR;
-	p->depth = p->type == TGC_F32 ? 16 : 2 * MMA_DEPTH;
-	return true;
-}
+enum { PAD = 4 };
 
 // ---- its parts
 
@@ -191,7 +29,9 @@ static void set_indices(struct kcopy *cp, const struct moved *g, int at, bool ma
 	for (int i = g->count - 1; i >= 0; i--) {
 		int index = i ? kb_imod(b, at, g->n[i]) : at;
 		at = i ? kb_idiv(b, at, g->n[i]) : at;
-		index = kb_iadd(b, index, kcopy_value(cp, cp->from->loops[g->loop[i]].lo));
+		int lo =
+		    g->clipped[i] ? kb_int(b, g->from[i]) : kcopy_value(cp, cp->from->loops[g->loop[i]].lo);
+		index = kb_iadd(b, index, lo);
 		if (map)
 			cp->map[cp->from->loops[g->loop[i]].index] = index;
 		else
@@ -224,6 +64,21 @@ static void copy_expression(struct kcopy *cp, int v)
 	kcopy_inst(cp, v);
 }
 
+static int inside(struct kcopy *cp, const struct product *p, int mask)
+{
+	for (int i = 0; i < p->terms.count; i++) {
+		const struct kloop *l = &cp->from->loops[p->terms.loop[i]];
+		if (!p->terms.clipped[i])
+			continue;
+		copy_expression(cp, l->lo);
+		copy_expression(cp, l->hi);
+		int at = kcopy_value(cp, l->index);
+		mask = kb_and(cp->b, mask, kb_op2(cp->b, OP_LE, TGC_BOOL, kcopy_value(cp, l->lo), at));
+		mask = kb_and(cp->b, mask, kb_op2(cp->b, OP_LT, TGC_BOOL, at, kcopy_value(cp, l->hi)));
+	}
+	return mask;
+}
+
 // x (side 0) or y at a running index of its group and of the terms; 0 past their ends.
 static int value_at(struct kcopy *cp, const struct product *p, int side, int at, int term)
 {
@@ -239,6 +94,8 @@ static int value_at(struct kcopy *cp, const struct product *p, int side, int at,
 	set_indices(cp, &p->batches, p->batch, true);
 	set_indices(cp, g, at, true);
 	set_indices(cp, &p->terms, term, true);
+	if (side == p->bounds)
+		mask = inside(cp, p, mask);
 	s->tile.mask = mask;
 	cp->inst = mask == K_NONE ? NULL : masked_load;
 	copy_expression(cp, v);
@@ -255,8 +112,8 @@ static int threads_of(const struct product *p)
 	return (int)(p->size[0] / p->each[0] * (p->size[1] / p->each[1]));
 }
 
-// A slice's place of a row (column) and a term: terms first for threads that each have sums of their own, rows first
-// for tensor cores.
+// A slice's place of a row (column) and a term: terms first for threads that each have sums of their own, rows
+// first for tensor cores.
 static int place_in(struct kbuild *b, const struct product *p, int side, int own, int term)
 {
 	if (p->type != TGC_F32)
@@ -273,7 +130,8 @@ static int64_t slice_elems(const struct product *p, int side)
 static int64_t vector_of(const struct threads *s, const struct product *p, int side)
 {
 	const struct moved *g = p->along_terms[side] ? &p->terms : side ? &p->columns : &p->rows;
-	int64_t v = s->tile.t->vector_bytes / (int64_t)tgc_type_bytes(p->type), n = g->count ? g->n[g->count - 1] : 1;
+	int64_t v = s->tile.t->vector_bytes / (int64_t)tgc_type_bytes(p->type),
+	        n = g->count ? g->n[g->count - 1] : 1;
 	bool all = p->size[side] * p->depth % (threads_of(p) * v) == 0;
 	return (p->along_terms[side] || p->along_own[side]) && n % v == 0 && all ? v : 1;
 }
@@ -323,7 +181,8 @@ static struct each open_fragments(struct kcopy *cp, const struct product *p, int
 	                    (int[]){kb_idiv(b, warp, across), i[0], i[2], kb_idiv(b, in, 4)});
 	e.at[1] = kb_affine(b, 0, 4, (int64_t[]){MMA_WARP, 8, 2, 1},
 	                    (int[]){kb_imod(b, warp, across), i[1], kb_imod(b, in, 4), i[3]});
-	e.number = kb_affine(b, 0, 5, (int64_t[]){MMA_WARP, 16, 4, 2, 1}, (int[]){lane, i[0], i[1], i[2], i[3]});
+	e.number =
+	    kb_affine(b, 0, 5, (int64_t[]){MMA_WARP, 16, 4, 2, 1}, (int[]){lane, i[0], i[1], i[2], i[3]});
 	return e;
 }
 
@@ -336,12 +195,13 @@ static struct each open_each(struct kcopy *cp, const struct product *p, int lane
 	int place[2] = {kb_idiv(b, lane, across), kb_imod(b, lane, across)}, own[2];
 	struct each e;
 	for (int side = 0; side < 2; side++) {
-		int64_t fours = p->each[side] / FOUR, apart = p->size[side] / fours;
+		int64_t fours = p->each[side] / THREAD_FOUR, apart = p->size[side] / fours;
 		e.loop[2 * side] = range(b, AXIS_UNROLL, fours);
-		e.loop[2 * side + 1] = range(b, AXIS_UNROLL, FOUR);
+		e.loop[2 * side + 1] = range(b, AXIS_UNROLL, THREAD_FOUR);
 		int far = kb_index(b, e.loop[2 * side]), near = kb_index(b, e.loop[2 * side + 1]);
-		e.at[side] = kb_affine(b, 0, 3, (int64_t[]){apart, FOUR, 1}, (int[]){far, place[side], near});
-		own[side] = sum2(b, FOUR, far, 1, near);
+		e.at[side] =
+		    kb_affine(b, 0, 3, (int64_t[]){apart, THREAD_FOUR, 1}, (int[]){far, place[side], near});
+		own[side] = sum2(b, THREAD_FOUR, far, 1, near);
 	}
 	e.number = kb_affine(b, 0, 3, (int64_t[]){p->each[0] * p->each[1], p->each[1], 1},
 	                     (int[]){lane, own[0], own[1]});
@@ -360,8 +220,7 @@ static void multiply(struct kcopy *cp, const struct product *p, int lane)
 	int loop = range(b, AXIS_SERIAL, p->depth), term = kb_index(b, loop), v[3];
 	struct each e = open_each(cp, p, lane);
 	for (int side = 0; side < 2; side++)
-		v[side] =
-		    kb_load(b, p->slice[side], place_in(b, p, side, e.at[side], term), K_NONE, K_NONE);
+		v[side] = kb_load(b, p->slice[side], place_in(b, p, side, e.at[side], term), K_NONE, K_NONE);
 	v[2] = kb_load(b, p->sums, e.number, K_NONE, K_NONE);
 	kb_store(b, p->sums, e.number, kb_op(b, OP_FMA, TGC_F32, 3, v), K_NONE, K_NONE);
 	close_each(cp, &e);
@@ -473,7 +332,7 @@ bool threads_product(struct kcopy *cp, const struct axes *a)
 	struct threads *s = cp->user;
 	struct kbuild *b = cp->b;
 	struct product p;
-	if (s->place != IN_GRID || !find(s, a, &p) || !choose(s, &p))
+	if (s->place != IN_GRID || !threads_find_product(s, a, &p))
 		return false;
 	int64_t sums = p.size[0] * p.size[1];
 	for (int side = 0; side < 2; side++)
