@@ -2,9 +2,9 @@
 // In:  a plan with groups whose roots all lie in the arena. Out: roots that are outputs lie in the output's or
 // the variable's memory, the rest of the outputs are copied; groups sorted, one step each. A variable is
 // overwritten in place when its group reads the old value at the same index only and every other reader can
-// come first; else through a temporary that is copied at the end. Groups that may raise an error come before
-// every group that overwrites a variable, unless another one raises it, and overwrite none, so that a run can stop
-// in time.
+// come first; else through a temporary that is copied at the end: one by a copy, several by groups, that may run
+// beside others. Groups that may raise an error come before every group that overwrites a variable, unless another one
+// raises it, and overwrite none, so that a run can stop in time.
 // Not here: offsets in the arena (memory.c).
 #include "lib.h"
 
@@ -17,6 +17,7 @@ struct edge {
 struct copy {
 	int32_t node; // the value, a leaf or a root
 	int32_t dst;  // plan buffer
+	int32_t out;  // of an assigned variable: which output; else -1
 };
 struct order {
 	struct plan *p;
@@ -107,12 +108,12 @@ static void assigned(struct order *o, const struct pout *out)
 	if (o->root_of[value] < 0) { // a leaf
 		if (value == node)
 			return;
-		o->late[o->nlate++] = (struct copy){value, leaf_buf(o, leaf, out->node)};
+		o->late[o->nlate++] = (struct copy){value, leaf_buf(o, leaf, out->node), (int32_t)(out - prog->outs)};
 		return;
 	}
 	buf = *root_buf(o, value);
 	if (p->bufs[buf].cls != BUF_ARENA || !sound(o, o->root_of[value], leaf, value)) {
-		o->late[o->nlate++] = (struct copy){value, leaf_buf(o, leaf, out->node)};
+		o->late[o->nlate++] = (struct copy){value, leaf_buf(o, leaf, out->node), (int32_t)(out - prog->outs)};
 		return;
 	}
 	o->writer[leaf] = o->root_of[value];
@@ -128,7 +129,7 @@ static void returned(struct order *o, int index)
 {
 	struct plan *p = o->p;
 	int value = prog_stored_as(&p->prog, p->prog.outs[index].node);
-	struct copy c = {value, -1};
+	struct copy c = {value, -1, -1};
 
 	if (o->root_of[value] >= 0 && p->bufs[*root_buf(o, value)].cls == BUF_ARENA) {
 		p->bufs[*root_buf(o, value)].cls = BUF_OUT;
@@ -158,7 +159,7 @@ static void put_aside(struct order *o)
 		if (!overwritten)
 			continue;
 		int temp = plan_buf(p, BUF_ARENA, 0, c->node);
-		o->early[o->nearly++] = (struct copy){c->node, temp};
+		o->early[o->nearly++] = (struct copy){c->node, temp, -1};
 		c->node = -1 - temp; // a buffer, not a node
 	}
 }
@@ -297,7 +298,7 @@ static void break_cycle(struct order *o)
 			if (p->prog.outs[i].assign != leaf)
 				continue;
 			rebind(o, value, o->dropped[leaf]);
-			o->late[o->nlate++] = (struct copy){value, leaf_buf(o, leaf, p->prog.outs[i].node)};
+			o->late[o->nlate++] = (struct copy){value, leaf_buf(o, leaf, p->prog.outs[i].node), i};
 		}
 		o->writer[leaf] = -1;
 	}
@@ -333,6 +334,12 @@ static bool empty(const struct plan *p, const struct group *g)
 	return true;
 }
 
+static void kernel_step(struct plan *p, int group)
+{
+	p->steps[p->nsteps++] = (struct pstep){
+	    .kind = STEP_KERNEL, .group = group, .ngroups = 1, .src = -1, .dst = -1, .kernel = -1};
+}
+
 static void copy_step(struct order *o, const struct copy *c)
 {
 	struct plan *p = o->p;
@@ -345,13 +352,41 @@ static void copy_step(struct order *o, const struct copy *c)
 		    (struct pstep){.kind = STEP_COPY, .group = -1, .src = src, .dst = c->dst, .kernel = -1};
 }
 
+// A computed value that is copied to the variable that it is assigned to.
+static bool late_store(const struct order *o, const struct copy *c)
+{
+	return c->node >= 0 && o->root_of[c->node] >= 0 && c->out >= 0 && prog_elems(&o->p->prog, c->node) > 0;
+}
+
+// A kernel that does that: as any other it may run beside others.
+static bool copy_group(struct order *o, const struct copy *c, struct group *g)
+{
+	struct plan *p = o->p;
+	int n = p->prog.n, from = p->prog.outs[c->out].node;
+	int node = prog_add1(&p->prog, OP_RESHAPE, (tgc_type)p->prog.nodes[from].type, from);
+	int32_t *bufs = arena_grow(&p->arena, p->node_buf, sizeof *bufs * (size_t)n, sizeof *bufs * (size_t)(n + 1));
+
+	*g = (struct group){.kind = GROUP_MAP, .main = -1, .split = 1, .scratch_buf = -1, .nroots = 1};
+	g->roots = ARENA_ARRAY(&p->arena, int32_t, 1);
+	g->root_bufs = ARENA_ARRAY(&p->arena, int32_t, 1);
+	g->why = "a variable is stored when nothing can fail any more";
+	if (node < 0 || !bufs || p->arena.failed)
+		return false;
+	p->node_buf = bufs;
+	p->prog.outs[c->out].node = g->roots[0] = node;
+	p->node_buf[node] = g->root_bufs[0] = plan_buf(p, BUF_LEAF, p->prog.outs[c->out].assign, node);
+	return true;
+}
+
 // Copies refer to groups by their old numbers, so groups are put in order last.
 static bool emit(struct order *o)
 {
 	struct plan *p = o->p;
-	struct group *groups = ARENA_ARRAY(&p->arena, struct group, p->ngroups + 1);
-	int n = 0;
+	struct group *groups = ARENA_ARRAY(&p->arena, struct group, p->ngroups + o->nlate + 1);
+	int n = 0, stores = 0;
 
+	for (int i = 0; i < o->nlate; i++)
+		stores += late_store(o, &o->late[i]);
 	p->steps = ARENA_ARRAY(&p->arena, struct pstep, p->ngroups + o->nearly + o->nlate + 1);
 	if (p->arena.failed)
 		return false;
@@ -363,11 +398,18 @@ static bool emit(struct order *o)
 		if (empty(p, g))
 			continue;
 		groups[n] = *g;
-		p->steps[p->nsteps++] =
-		    (struct pstep){.kind = STEP_KERNEL, .group = n++, .ngroups = 1, .src = -1, .dst = -1, .kernel = -1};
+		kernel_step(p, n++);
 	}
-	for (int i = 0; i < o->nlate; i++)
-		copy_step(o, &o->late[i]);
+	for (int i = 0; i < o->nlate; i++) {
+		const struct copy *c = &o->late[i];
+
+		if (stores < 2 || !late_store(o, c)) // one alone is best copied
+			copy_step(o, c);
+		else if (copy_group(o, c, &groups[n]))
+			kernel_step(p, n++);
+		else
+			return false;
+	}
 	p->groups = groups;
 	p->ngroups = n;
 	return true;

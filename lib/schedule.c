@@ -174,7 +174,7 @@ static bool fill(const struct grouping *g, struct arena *scratch)
 
 	p->node_buf = ARENA_ARRAY(&p->arena, int32_t, prog->n);
 	p->bufs =
-	    ARENA_ARRAY(&p->arena, struct pbuf, prog->n + prog->nleaves + 4 * prog->nouts + g->ngroups + 2);
+	    ARENA_ARRAY(&p->arena, struct pbuf, prog->n + prog->nleaves + 5 * prog->nouts + g->ngroups + 2);
 	if (!number || p->arena.failed || !list_groups(g, number, scratch))
 		return false;
 	for (int v = 0; v < prog->n; v++) {

@@ -616,6 +616,57 @@ static void test_split(void **unused)
 	}
 }
 
+static void two_short(struct net *n)
+{
+	out(n, tgc_sum(data(n, TGC_SHAPE(64, 64)), TGC_AXES(0), false));
+	out(n, tgc_exp(data(n, TGC_SHAPE(100))));
+}
+
+static void two_long(struct net *n)
+{
+	for (int i = 0; i < 2; i++)
+		out(n, tgc_matmul(data(n, TGC_SHAPE(512, 512)), data(n, TGC_SHAPE(512, 512))));
+}
+
+static void one_source(struct net *n)
+{
+	tgc_tensor *x = data(n, TGC_SHAPE(2048, 512));
+
+	out(n, tgc_softmax(x, 1));
+	out(n, tgc_sum(x, TGC_AXES(0), false));
+}
+
+static void overwritten(struct net *n)
+{
+	tgc_tensor *a = state(n, TGC_SHAPE(64, 64));
+
+	out(n, tgc_sum(a, TGC_AXES(0), false));
+	store(n, a, tgc_mul(a, 2.0));
+}
+
+// Two groups are one step where one is short or both read the same, and none writes what the other reads.
+static void test_beside(void **unused)
+{
+	static const struct {
+		struct row row;
+		int steps;
+	} cases[] = {{{"two_short", two_short, 0, 0}, 1},
+	             {{"two_long", two_long, 0, 0}, 2},
+	             {{"one_source", one_source, 0, 0}, 1},
+	             {{"overwritten", overwritten, 0, 0}, 2}};
+
+	(void)unused;
+	for (int i = 0; i < TG_COUNT(cases); i++) {
+		struct built b;
+
+		build(&b, &cases[i].row, false);
+		sound(b.p, cases[i].row.name);
+		if (b.p->ngroups != 2 || b.p->nsteps != cases[i].steps)
+			fail_msg("%s: %d groups in %d steps", cases[i].row.name, b.p->ngroups, b.p->nsteps);
+		leave(&b);
+	}
+}
+
 static void test_layout(void **unused)
 {
 	struct built b;
@@ -882,6 +933,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_errors_first), cmocka_unit_test(test_repeated_checks),
 	    cmocka_unit_test(test_split),
+	    cmocka_unit_test(test_beside),
 	    cmocka_unit_test(test_layout),       cmocka_unit_test(test_counts),
 	    cmocka_unit_test(test_values),       cmocka_unit_test(test_round_trip),
 	    cmocka_unit_test(test_refused),      cmocka_unit_test(test_bad_text),
