@@ -331,6 +331,23 @@ static bool contains_red(const struct kernel *k, int region, bool lanes, const b
 	return false;
 }
 
+// Is there a condition inside the region's reductions? A select behind them costs the same everywhere.
+static bool red_has_condition(const struct tile *s, int region)
+{
+	const struct kernel *k = s->k;
+	const struct kregion *r = &k->regions[region];
+	bool found = false;
+	for (int i = 0; i < r->n; i++) {
+		const struct kinst *in = &k->insts[r->insts[i]];
+		int body = in->op == K_FOR ? k->loops[in->aux].body : -1;
+		if (body >= 0 && k->loops[in->aux].kind == AXIS_RED)
+			found |= has_condition(s, body);
+		else if (body >= 0)
+			found |= red_has_condition(s, body);
+	}
+	return found;
+}
+
 struct uses {         // loads inside reductions
 	int loads;    // that vary with the loop asked about
 	int reused;   // that do not, but vary with the lanes (or: with the reduction, where that has the lanes)
@@ -519,7 +536,7 @@ static int register_tile(struct tile *s, struct tile_axis *axis, int n, int lane
 		most = most > 4 ? 4 : most;
 	axis[row].unroll = even(axis[row].n, most < 1 ? 1 : most);
 	kernel_depends(s->k, axis[row].loop, s->scratch);
-	axis[row].peel = has_condition(s, body);
+	axis[row].peel = red_has_condition(s, body);
 	return order(s, axis, n, lane, row, body);
 }
 
