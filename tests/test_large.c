@@ -1,5 +1,5 @@
 // Shapes at which the CPU's tiles change their form: weight gradients along an image's rows, products whose operands
-// do not stay in cache, permuted maps read and written in blocks, each with and without tails.
+// do not stay in cache or lie across the tiles, permuted maps read and written in blocks, each with and without tails.
 // In:  numbers from a small generator. Out: the device cpu against plain loops in f64. Small shapes are others' job.
 #include <setjmp.h>
 #include <stdarg.h>
@@ -90,6 +90,29 @@ static void product(tgc_context *c, int m, int n, int k, bool turned)
 	free(got);
 }
 
+// x^T w with a bias and a factor that is computed: what goes into the copies and what is done to the sums.
+static void left_turned(tgc_context *c, int m, int n, int k)
+{
+	float *x = numbers((size_t)m * (size_t)k, 7), *w = numbers((size_t)k * (size_t)n, 8);
+	float *bias = numbers((size_t)n, 9), *got = malloc(sizeof *got * (size_t)m * (size_t)n);
+	tgc_tensor *tx = tgc_transpose(tgc_from_data(c, TGC_F32, TGC_SHAPE(k, m), x), 0, 1);
+	tgc_tensor *tw = tgc_mul(tgc_from_data(c, TGC_F32, TGC_SHAPE(k, n), w), 0.5);
+	tgc_tensor *y = tgc_add(tgc_matmul(tx, tw), tgc_from_data(c, TGC_F32, TGC_SHAPE(1, n), bias));
+	assert_int_equal(tgc_realize(y), TGC_OK);
+	assert_int_equal(tgc_read(y, got, sizeof *got * (size_t)m * (size_t)n), TGC_OK);
+	for (int i = 0; i < m; i++)
+		for (int j = 0; j < n; j++) {
+			double sum = (double)bias[j];
+			for (int p = 0; p < k; p++)
+				sum += (double)x[p * m + i] * 0.5 * (double)w[p * n + j];
+			near_to(got[i * n + j], sum, sqrt(k));
+		}
+	free(x);
+	free(w);
+	free(bias);
+	free(got);
+}
+
 // One turned by another, so that one of the operands is contiguous along the lanes whatever they are.
 static void turned_map(tgc_context *c, int rows, int columns, tgc_type type)
 {
@@ -142,6 +165,11 @@ static void products(void **state)
 		product(c, 37, 2500, 300, false);
 		product(c, 64, 1030, 770, true);
 		product(c, 5, 3000, 130, true);
+		product(c, 130, 150, 1030, false);
+		product(c, 131, 170, 1100, true);
+		product(c, 64, 512, 96, true);
+		left_turned(c, 250, 101, 1100);
+		left_turned(c, 97, 333, 80);
 		tgc_context_free(&c);
 	}
 }
