@@ -17,7 +17,9 @@ struct buffer *device_alloc(struct tgc_context *c, const char *op, int64_t bytes
 	struct buffer *b = buffer_new(device_of(c)->memory, bytes);
 	c->stats.device_bytes = (uint64_t)allocator_bytes(a);
 	c->stats.device_bytes_peak = (uint64_t)allocator_peak(a);
-	if (!b)
+	if (!b && device_of(c)->dead)
+		context_fail(c, TGC_ERROR_NODEVICE, op, "device %s: %s", device_of(c)->name, device_of(c)->dead);
+	else if (!b)
 		context_fail(c, TGC_ERROR_MEMORY, op, "no memory for %lld bytes: %lld are held, %lld are allowed",
 		             (long long)bytes, (long long)allocator_bytes(a), (long long)allocator_limit(a));
 	return b;
@@ -62,6 +64,7 @@ static void close_device(struct tgc_context *c)
 	if (d->process && !process_forked(d->process))
 		pool_free(d->pool);
 	process_close(d->process);
+	free(d->dead);
 	free(d);
 	c->rt = NULL;
 }
@@ -74,6 +77,8 @@ tgc_status device_check(struct tgc_context *c, const char *op)
 		                 : context_fail(c, TGC_ERROR_NODEVICE, op, "%s", d ? d->reason : "there is no device");
 	if (process_forked(d->process))
 		return context_fail(c, TGC_ERROR_FORKED, op, "the process forked after this context was made");
+	if (d->dead)
+		return context_fail(c, TGC_ERROR_NODEVICE, op, "device %s is dead since %s", d->name, d->dead);
 	return TGC_OK;
 }
 

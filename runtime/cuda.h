@@ -57,4 +57,113 @@ char *nvrtc_compile(const struct nvrtc *n, const char *arch, const char *prelude
                     const struct nvrtc_source *sources, bool ptx, struct nvrtc_code *out);
 void nvrtc_code_free(struct nvrtc_code *c);
 
+// ---- cuda_driver.c: the driver API -----------------------------------------------------------------------------------
+enum { CUDA_OK = 0, CUDA_OUT_OF_MEMORY = 2 };
+// X(name, signature): resolved by cuGetProcAddress for CUDA 12.0.
+#define CUDA_FUNCTIONS(X) \
+	X(cuInit, (unsigned flags)) \
+	X(cuDeviceGetCount, (int *n)) \
+	X(cuDeviceGet, (int *device, int i)) \
+	X(cuDeviceGetName, (char *name, int bytes, int device)) \
+	X(cuDeviceGetAttribute, (int *value, int attribute, int device)) \
+	X(cuDeviceTotalMem, (size_t *bytes, int device)) \
+	X(cuDeviceGetDefaultMemPool, (void **pool, int device)) \
+	X(cuMemPoolSetAttribute, (void *pool, int attribute, void *value)) \
+	X(cuMemPoolTrimTo, (void *pool, size_t keep)) \
+	X(cuDevicePrimaryCtxRetain, (void **context, int device)) \
+	X(cuDevicePrimaryCtxRelease, (int device)) \
+	X(cuCtxSetCurrent, (void *context)) \
+	X(cuStreamCreate, (void **stream, unsigned flags)) \
+	X(cuStreamDestroy, (void *stream)) \
+	X(cuStreamSynchronize, (void *stream)) \
+	X(cuStreamBeginCapture, (void *stream, int mode)) \
+	X(cuStreamEndCapture, (void *stream, void **graph)) \
+	X(cuEventCreate, (void **event, unsigned flags)) \
+	X(cuEventDestroy, (void *event)) \
+	X(cuEventRecord, (void *event, void *stream)) \
+	X(cuEventSynchronize, (void *event)) \
+	X(cuMemAllocAsync, (uint64_t *at, size_t bytes, void *stream)) \
+	X(cuMemFreeAsync, (uint64_t at, void *stream)) \
+	X(cuMemAllocHost, (void **at, size_t bytes)) \
+	X(cuMemFreeHost, (void *at)) \
+	X(cuMemcpyHtoDAsync, (uint64_t to, const void *from, size_t bytes, void *stream)) \
+	X(cuMemcpyDtoHAsync, (void *to, uint64_t from, size_t bytes, void *stream)) \
+	X(cuMemcpyDtoDAsync, (uint64_t to, uint64_t from, size_t bytes, void *stream)) \
+	X(cuModuleLoadData, (void **module, const void *image)) \
+	X(cuModuleUnload, (void *module)) \
+	X(cuModuleGetFunction, (void **function, void *module, const char *name)) \
+	X(cuLaunchKernel, (void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, \
+	                   unsigned shared, void *stream, void **params, void **extra)) \
+	X(cuGraphInstantiateWithFlags, (void **exec, void *graph, unsigned long long flags)) \
+	X(cuGraphExecUpdate, (void *exec, void *graph, void *info)) \
+	X(cuGraphLaunch, (void *exec, void *stream)) \
+	X(cuGraphExecDestroy, (void *exec)) \
+	X(cuGraphDestroy, (void *graph)) \
+	X(cuGetErrorName, (int error, const char **name)) \
+	X(cuGetErrorString, (int error, const char **text))
+struct driver {
+	struct library library;
+	int version; // 1000 * major + 10 * minor
+#define CUDA_FIELD(NAME, SIGNATURE) int (*NAME) SIGNATURE;
+	CUDA_FUNCTIONS(CUDA_FIELD)
+};
+bool driver_open(struct driver *d, const char *const *names, const char *root); // false: d->library.why
+void driver_close(struct driver *d);
+// "cuInit: CUDA_ERROR_NO_DEVICE (no CUDA-capable device is detected)"
+void driver_error(const struct driver *d, const char *call, int error, char *text, size_t bytes);
+
+// ---- cuda_device.c: the device "cuda" ----------------------------------------------------------------------------------
+struct cuda { // of a context
+	struct driver *driver;
+	struct nvrtc *nvrtc;
+	int device;
+	int64_t all_bytes;
+	void *context, *pool, *stream;
+	char arch[16], name[128];
+};
+extern const struct device_kind cuda_kind;
+static inline struct cuda *cuda_of(const struct tgc_context *c) { return device_of(c)->own; }
+// OK, or a failed call: recorded, and the device is dead from now on.
+tgc_status cuda_check(struct tgc_context *c, const char *op, const char *call, int error);
+#define CUDA_CALL(c, op, NAME, ...) cuda_check(c, op, #NAME, cuda_of(c)->driver->NAME(__VA_ARGS__))
+
+// ---- cuda_code.c: kernels to cubins, in memory and on the disk ---------------------------------------------------------
+struct cuda_code {
+	struct code code; // first
+	struct cuda_code *next;
+	char *key;        // all that it depends on. Compared in full
+	char name[48];
+	struct cuda_batch *batch; // the cubin that it is in
+	struct cuda_phase phases[16];
+	struct nvrtc_function info[16];
+	void *function[16]; // NULL: not loaded
+};
+struct cuda_batch {
+	struct cuda_batch *next;
+	char *key; // names of its kernels
+	void *image;
+	size_t bytes;
+	void *module; // NULL: not loaded
+};
+struct cuda_process { // struct runtime.cuda
+	pthread_mutex_t lock; // of what follows
+	struct cuda_code *table[1024];
+	struct cuda_batch *batches;
+	char build[96];
+	// cuda_device.c, under the runtime's lock
+	struct driver driver;
+	struct nvrtc nvrtc;
+	int device;
+	void *context; // the device's primary one; NULL: not retained
+};
+struct cuda_process *cuda_process(struct tgc_context *c, struct runtime *r); // made when first asked for; NULL: no memory
+void cuda_process_close(struct runtime *r);
+// Kernels compiled or found, not loaded. An error is recorded.
+tgc_status cuda_codes_get(struct tgc_context *c, struct runtime *r, const struct nvrtc *n, const struct target *t, int threads,
+                          int count, struct kernel *const *kernels, const struct code **codes);
+
+// ---- cuda_run.c: a plan as one CUDA graph ------------------------------------------------------------------------------
+tgc_status cuda_run(struct tgc_context *c, struct plan_entry *e, void *const *leaf_data, void *const *out_data);
+void cuda_forget(struct plan_entry *e);
+
 #endif

@@ -1,7 +1,7 @@
 // The kinds of devices, and bytes between the host and a device's memory.
 // In:  names, pointers. Out: what a context runs on; copies.
 // Not here: choosing (context_open.c), running (exec.c, cuda_run.c).
-#include "runtime.h"
+#include "cuda.h"
 
 // ---- cpu
 // --------------------------------------------------------------------------------------------------------
@@ -44,11 +44,11 @@ static const struct device_kind interp = {.name = "interp", .interp = true, .ope
 // ---- all of them
 // ------------------------------------------------------------------------------------------------
 
-static const struct device_kind *const kinds[] = {&cpu, &interp};
+static const struct device_kind *const kinds[] = {&cpu, &cuda_kind, &interp};
 
 const char *device_names(void)
 {
-	return "cpu and interp";
+	return "cpu, cuda and interp";
 }
 
 const struct device_kind *device_find(const char *name)

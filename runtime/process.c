@@ -2,7 +2,7 @@
 // In:  contexts opening and closing. Out: the object that holds the kernel cache.
 // A process that ends without closing its contexts still has its kernels written to the disk.
 // Not here: the cache itself (jit.c, disk.c).
-#include "runtime.h"
+#include "cuda.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -53,6 +53,8 @@ void process_close(struct runtime *r)
 		shared = NULL;
 		if (r->jit)
 			jit_close(r);
+		if (r->cuda)
+			cuda_process_close(r);
 		disk_close(r->disk);
 		sites_close(r);
 		pthread_mutex_destroy(&r->sites_lock);

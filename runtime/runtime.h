@@ -15,6 +15,7 @@ struct runtime {
 	pthread_mutex_t lock; // of jit
 	struct jit *jit;      // NULL until the first kernel
 	struct disk *disk;    // opened with it; NULL: none
+	struct cuda_process *cuda; // NULL until the first device or kernel of it
 	pthread_mutex_t sites_lock;
 	void *sites; // what libdw knows of this process; NULL until the first error with a call site
 };
@@ -42,6 +43,7 @@ struct device {
 	const char *name, *reason;
 	char reason_text[1024];
 	bool ready;
+	char *dead; // malloc'ed: what broke it for good; NULL: nothing
 	bool skip_kernels; // host time is being measured
 	struct pool *pool;
 	struct allocator *memory;

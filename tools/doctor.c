@@ -7,7 +7,7 @@
 
 static void devices(void)
 {
-	static const char *const names[] = {"cpu", "interp"};
+	static const char *const names[] = {"cpu", "cuda", "interp"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		tgc_context_options o = {.struct_size = sizeof o, .device = names[i]};
 		tgc_context *ctx = tgc_context_new(&o);

@@ -21,7 +21,7 @@ typedef void *tgc_alloc_fn(void *user, void *ptr, size_t old_bytes, size_t new_b
 // A field left 0 takes its default.
 typedef struct tgc_context_options {
 	size_t struct_size TGC_ZERO;      // sizeof(tgc_context_options)
-	const char *device TGC_ZERO;      // "cpu", "interp"; NULL: TGC_DEVICE, else the best one found
+	const char *device TGC_ZERO;      // "cpu", "cuda", "interp"; NULL: TGC_DEVICE, else the best one found
 	int threads TGC_ZERO;             // 0: TGC_THREADS, else the processors this process may use
 	uint64_t seed TGC_ZERO;           // of the random generator
 	tgc_log_fn *log TGC_ZERO;         // NULL: standard error, and only what TGC_DEBUG asks for
@@ -42,7 +42,7 @@ TGC_API tgc_context *tgc_context_new(const tgc_context_options *options);
 // Frees the context and every tensor in it, and sets *ctx to NULL. NULL and pointer to NULL are allowed.
 TGC_API void tgc_context_free(tgc_context **ctx);
 
-// The device in use ("cpu", "interp"), and why it was chosen; never NULL.
+// The device in use ("cpu", "cuda", "interp"), and why it was chosen; never NULL.
 TGC_API const char *tgc_device_name(const tgc_context *ctx);
 TGC_API const char *tgc_device_reason(const tgc_context *ctx);
 

@@ -70,20 +70,33 @@ static char *load(const char *path, struct emu_library **out)
 	return NULL;
 }
 
-char *emu_build(int n, const char *const *names, const char *const *texts, struct emu_library **out)
+char *emu_compile(int n, const char *const *names, const char *const *texts, const char *library)
 {
-	char folder[] = "/tmp/tgc-emu-XXXXXX", source[64], library[64], command[1024], *error;
-	if (!mkdtemp(folder))
-		return strdup("no temporary folder");
-	snprintf(source, sizeof source, "%s/k.c", folder);
-	snprintf(library, sizeof library, "%s/k.so", folder);
+	char source[256], command[1024], *error;
+	snprintf(source, sizeof source, "%s.c", library);
 	snprintf(command, sizeof command, "%s %s -o %s %s -lm 2>&1", EMU_CC, flags, library, source);
 	error =
 	    write_text(source, n, names, texts) ? run(command) : strdup("a kernel's text cannot be written");
-	if (!error)
-		error = load(library, out);
 	unlink(source);
-	unlink(library);
+	return error;
+}
+
+char *emu_load(const char *path, struct emu_library **out)
+{
+	char *error = load(path, out);
+	unlink(path);
+	return error;
+}
+
+char *emu_build(int n, const char *const *names, const char *const *texts, struct emu_library **out)
+{
+	char folder[] = "/tmp/tgc-emu-XXXXXX", library[64];
+	if (!mkdtemp(folder))
+		return strdup("no temporary folder");
+	snprintf(library, sizeof library, "%s/k.so", folder);
+	char *error = emu_compile(n, names, texts, library);
+	if (!error)
+		error = emu_load(library, out);
 	rmdir(folder);
 	return error;
 }

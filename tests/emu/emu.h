@@ -82,6 +82,8 @@ void emu_guard_free(struct emu_guard *g);
 struct emu_library;
 // Kernels' texts in one call of the C compiler. NULL, or its messages (malloc'ed).
 char *emu_build(int n, const char *const *names, const char *const *texts, struct emu_library **out);
+char *emu_compile(int n, const char *const *names, const char *const *texts, const char *library); // to this file
+char *emu_load(const char *path, struct emu_library **out);                                     // and removes it
 void *emu_function(const struct emu_library *l, const char *name); // NULL: it has none
 void emu_library_free(struct emu_library *l);                      // NULL allowed
 

@@ -1,0 +1,758 @@
+// A stand-in for libcuda and libnvrtc on a machine without a GPU, for tests of the runtime: kernels are
+// compiled for this processor and run on the emulator. In:  calls of the driver API and of NVRTC. Out: what a
+// GPU would leave. Device memory cannot be touched by the host; nothing in the stream happens before somebody
+// waits for it; captured work becomes a graph. FAKE_CUDA_FAIL=NAME:N:ERROR makes the N-th call of a function
+// fail, and errors from 700 on stay; FAKE_CUDA_VERSION, FAKE_CUDA_COUNT, FAKE_CUDA_MEMORY (bytes) and
+// FAKE_CUDA_MISSING (a function) say what there is.
+#include <dlfcn.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "emu.h"
+
+#define API __attribute__((visibility("default"))) int
+#define REGION ((size_t)1 << 32)
+enum { MAX_ARGS = 512, NAMES = 64, STICKY = 700, MAX_FREED = 4096 };
+
+// ---- failing on demand
+// ------------------------------------------------------------------------------------------
+
+static int sticky;
+static struct {
+	const char *name;
+	int n;
+} calls[NAMES];
+static int ncalls;
+
+static int count(const char *name)
+{
+	int i = 0;
+	while (i < ncalls && strcmp(calls[i].name, name) != 0)
+		i++;
+	if (i == ncalls)
+		calls[ncalls++].name = name;
+	return ++calls[i].n;
+}
+
+API fake_cuda_calls(const char *name);
+API fake_cuda_reset(void);
+
+API fake_cuda_calls(const char *name)
+{
+	for (int i = 0; i < ncalls; i++)
+		if (strcmp(calls[i].name, name) == 0)
+			return calls[i].n;
+	return 0;
+}
+
+API fake_cuda_reset(void)
+{
+	sticky = ncalls = 0;
+	memset(calls, 0, sizeof calls);
+	return 0;
+}
+
+static int enter(const char *name)
+{
+	const char *fail = getenv("FAKE_CUDA_FAIL");
+	int nth = 0, error = 0, n = count(name);
+	size_t length = strlen(name);
+	if (sticky)
+		return sticky;
+	if (!fail || strncmp(fail, name, length) != 0 || sscanf(fail + length, ":%d:%d", &nth, &error) != 2 ||
+	    n != nth)
+		return 0;
+	sticky = error >= STICKY ? error : 0;
+	return error;
+}
+#define ENTER                                                                                                  \
+	do {                                                                                                   \
+		int error_ = enter(__func__);                                                                  \
+		if (error_)                                                                                    \
+			return error_;                                                                         \
+	} while (0)
+
+static long from_environment(const char *name, long otherwise)
+{
+	const char *value = getenv(name);
+	return value ? atol(value) : otherwise;
+}
+
+// ---- NVRTC: text to a library, with its length and the functions' numbers of parameters
+// ------------------------
+
+struct image {
+	char magic[8];
+	uint64_t bytes;
+	char data[];
+};
+struct program {
+	char *text, *log;
+	struct image *image;
+};
+
+API nvrtcVersion(int *major, int *minor);
+API nvrtcCreateProgram(struct program **p, const char *text, const char *name, int n, const char *const *h,
+                       const char *const *i);
+API nvrtcDestroyProgram(struct program **p);
+API nvrtcCompileProgram(struct program *p, int n, const char *const *options);
+API nvrtcGetCUBINSize(struct program *p, size_t *bytes);
+API nvrtcGetCUBIN(struct program *p, char *to);
+API nvrtcGetPTXSize(struct program *p, size_t *bytes);
+API nvrtcGetPTX(struct program *p, char *to);
+API nvrtcGetProgramLogSize(struct program *p, size_t *bytes);
+API nvrtcGetProgramLog(struct program *p, char *to);
+__attribute__((visibility("default"))) const char *nvrtcGetErrorString(int error);
+
+API nvrtcVersion(int *major, int *minor)
+{
+	*major = 12;
+	*minor = 9;
+	return 0;
+}
+
+API nvrtcCreateProgram(struct program **p, const char *text, const char *name, int n, const char *const *h,
+                       const char *const *i)
+{
+	(void)name, (void)n, (void)h, (void)i;
+	*p = calloc(1, sizeof **p);
+	(*p)->text = strdup(text);
+	return 0;
+}
+
+API nvrtcDestroyProgram(struct program **p)
+{
+	free((*p)->text);
+	free((*p)->log);
+	free((*p)->image);
+	free(*p);
+	*p = NULL;
+	return 0;
+}
+
+static int params_of(const char *at)
+{
+	int depth = 0, n = 1;
+	for (const char *p = at; *p; p++) {
+		depth += (*p == '(') - (*p == ')');
+		n += *p == ',' && depth == 1;
+		if (depth == 0)
+			return p == at + 1 ? 0 : n;
+	}
+	return 0;
+}
+
+// TG_KERNEL(NAME, 32)(...): how many parameters, and a line for the log.
+static void describe(const char *text, FILE *code, FILE *log)
+{
+	static const char kernel[] = "TG_KERNEL(";
+	for (const char *at = text; (at = strstr(at, kernel)); at++) {
+		const char *name = at + sizeof kernel - 1, *open = strstr(at, ")(");
+		int n = (int)strcspn(name, ",");
+		fprintf(code, "__attribute__((visibility(\"default\"))) const int %.*s_nargs = %d;\n", n, name,
+		        params_of(open + 1));
+		fprintf(log, "ptxas info    : Compiling entry function '%.*s' for 'sm_90'\n", n, name);
+		fprintf(log, "    0 bytes stack frame, 8 bytes spill stores, 4 bytes spill loads\n");
+		fprintf(log, "ptxas info    : Used 24 registers, used 1 barriers, 512 bytes smem\n");
+	}
+}
+
+static struct image *read_image(const char *path)
+{
+	FILE *f = fopen(path, "rb");
+	struct image *image = NULL;
+	fseek(f, 0, SEEK_END);
+	size_t n = (size_t)ftell(f);
+	rewind(f);
+	image = calloc(1, sizeof *image + n);
+	*image = (struct image){.magic = "FAKECUB", .bytes = n};
+	if (fread(image->data, 1, n, f) != n)
+		image->bytes = 0;
+	fclose(f);
+	unlink(path);
+	return image;
+}
+
+API nvrtcCompileProgram(struct program *p, int n, const char *const *options)
+{
+	char path[] = "/tmp/tgc-fake-XXXXXX", *code = NULL, *log = NULL;
+	const char *names[] = {"kernels", "params"}, *kernels = strstr(p->text + 1, "#line 1 \""), *texts[2];
+	size_t bytes;
+	if (n < 1 || strcmp(options[0], "--gpu-architecture=sm_90") != 0) {
+		p->log = strdup("fake: sm_90 only");
+		return 5;
+	}
+	FILE *c = open_memstream(&code, &bytes), *l = open_memstream(&log, &bytes);
+	describe(kernels, c, l);
+	fclose(c);
+	fclose(l);
+	texts[0] = kernels;
+	texts[1] = code;
+	close(mkstemp(path));
+	char *error = emu_compile(2, names, texts, path);
+	p->log = error ? error : log;
+	p->image = error ? NULL : read_image(path);
+	free(code);
+	if (error)
+		free(log);
+	return error ? 6 : 0;
+}
+
+API nvrtcGetCUBINSize(struct program *p, size_t *bytes)
+{
+	*bytes = sizeof *p->image + p->image->bytes;
+	return 0;
+}
+
+API nvrtcGetCUBIN(struct program *p, char *to)
+{
+	memcpy(to, p->image, sizeof *p->image + p->image->bytes);
+	return 0;
+}
+
+API nvrtcGetPTXSize(struct program *p, size_t *bytes)
+{
+	(void)p;
+	*bytes = 1;
+	return 0;
+}
+
+API nvrtcGetPTX(struct program *p, char *to)
+{
+	(void)p;
+	*to = 0;
+	return 0;
+}
+
+API nvrtcGetProgramLogSize(struct program *p, size_t *bytes)
+{
+	*bytes = strlen(p->log ? p->log : "") + 1;
+	return 0;
+}
+
+API nvrtcGetProgramLog(struct program *p, char *to)
+{
+	strcpy(to, p->log ? p->log : "");
+	return 0;
+}
+
+const char *nvrtcGetErrorString(int error)
+{
+	return error == 6 ? "NVRTC_ERROR_COMPILATION" : "NVRTC_ERROR_OTHER";
+}
+
+// ---- device memory
+// ----------------------------------------------------------------------------------------------
+
+static char *region;
+static size_t used, held;
+static struct freed {
+	uint64_t at;
+	size_t bytes;
+} freed[MAX_FREED];
+static int nfreed;
+
+static void rights(int prot)
+{
+	if (!region)
+		region = mmap(NULL, REGION, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (used)
+		mprotect(region, (used + 4095) / 4096 * 4096, prot);
+}
+
+static int cuMemAllocAsync(uint64_t *at, size_t bytes, void *stream)
+{
+	(void)stream;
+	ENTER;
+	bytes = (bytes + 255) / 256 * 256;
+	if (held + bytes > (size_t)from_environment("FAKE_CUDA_MEMORY", 1 << 30))
+		return 2;
+	held += bytes;
+	for (int i = 0; i < nfreed; i++)
+		if (freed[i].bytes == bytes) {
+			*at = freed[i].at;
+			freed[i] = freed[--nfreed];
+			return 0;
+		}
+	rights(PROT_NONE);
+	if (used + bytes + 16 > REGION)
+		return 2;
+	*at = (uint64_t)(uintptr_t)(region + used + 16);
+	used += bytes + 256;
+	rights(PROT_READ | PROT_WRITE);
+	*(size_t *)(void *)(region + used - bytes - 256) = bytes;
+	memset(region + used - bytes - 240, 0xff, bytes);
+	rights(PROT_NONE);
+	return 0;
+}
+
+static int cuMemFreeAsync(uint64_t at, void *stream)
+{
+	(void)stream;
+	ENTER;
+	rights(PROT_READ | PROT_WRITE);
+	size_t bytes = *(size_t *)(uintptr_t)(at - 16);
+	rights(PROT_NONE);
+	held -= bytes;
+	if (nfreed < MAX_FREED)
+		freed[nfreed++] = (struct freed){at, bytes};
+	return 0;
+}
+
+// ---- the stream
+// -------------------------------------------------------------------------------------------------
+
+struct op {
+	struct op *next;
+	int kind; // 0 copy, 1 launch
+	void *to;
+	const void *from;
+	size_t bytes;
+	struct emu_launch launch;
+	void *args[MAX_ARGS];
+};
+struct list {
+	struct op *first, **last;
+	int n;
+};
+struct function {
+	char name[80];
+	void *fn;
+	int nargs;
+};
+static struct list queue, captured;
+static int capturing;
+
+static void push(struct list *l, const struct op *op)
+{
+	struct op *o = malloc(sizeof *o);
+	*o = *op;
+	o->next = NULL;
+	o->launch.args = o->args;
+	if (!l->first)
+		l->last = &l->first;
+	*l->last = o;
+	l->last = &o->next;
+	l->n++;
+}
+
+static void clear(struct list *l)
+{
+	while (l->first) {
+		struct op *o = l->first;
+		l->first = o->next;
+		free(o);
+	}
+	*l = (struct list){0};
+}
+
+static int enqueue(const struct op *op)
+{
+	push(capturing ? &captured : &queue, op);
+	return 0;
+}
+
+static int drain(void)
+{
+	rights(PROT_READ | PROT_WRITE);
+	for (struct op *o = queue.first; o && !sticky; o = o->next) {
+		char *error = NULL;
+		if (o->kind)
+			error = emu_launch(&o->launch);
+		else
+			memcpy(o->to, o->from, o->bytes);
+		if (error) {
+			fprintf(stderr, "fake cuda: %s\n", error);
+			sticky = 719;
+		}
+		free(error);
+	}
+	rights(PROT_NONE);
+	clear(&queue);
+	return sticky;
+}
+
+static int copy(void *to, const void *from, size_t bytes)
+{
+	return enqueue(&(struct op){.to = to, .from = from, .bytes = bytes});
+}
+
+static int cuMemcpyHtoDAsync(uint64_t to, const void *from, size_t bytes, void *stream)
+{
+	(void)stream;
+	ENTER;
+	return copy((void *)(uintptr_t)to, from, bytes);
+}
+
+static int cuMemcpyDtoHAsync(void *to, uint64_t from, size_t bytes, void *stream)
+{
+	(void)stream;
+	ENTER;
+	return copy(to, (void *)(uintptr_t)from, bytes);
+}
+
+static int cuMemcpyDtoDAsync(uint64_t to, uint64_t from, size_t bytes, void *stream)
+{
+	(void)stream;
+	ENTER;
+	return copy((void *)(uintptr_t)to, (void *)(uintptr_t)from, bytes);
+}
+
+// One that fails is of a broken device, which does nothing more.
+static int cuStreamSynchronize(void *stream)
+{
+	int error = enter(__func__);
+	(void)stream;
+	if (error)
+		clear(&queue);
+	return error ? error : capturing ? 900 : drain();
+}
+
+static int cuLaunchKernel(struct function *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                          unsigned bz, unsigned shared, void *stream, void **params, void **extra)
+{
+	static int serial;
+	struct op op = {.kind = 1};
+	(void)stream, (void)extra;
+	ENTER;
+	if (!gx || gy != 1 || gz != 1 || !bx || bx > 1024 || by != 1 || bz != 1 || shared)
+		return 1;
+	for (int i = 0; i < f->nargs; i++)
+		op.args[i] = *(void **)params[i];
+	op.launch = (struct emu_launch){.name = f->name,
+	                                .fn = f->fn,
+	                                .nargs = f->nargs,
+	                                .threads = (int)bx,
+	                                .blocks = gx,
+	                                .shared_bytes = -1,
+	                                .order = (enum emu_order)(serial % 3),
+	                                .deferred = serial % 2};
+	serial++;
+	return enqueue(&op);
+}
+
+static int cuStreamCreate(void **stream, unsigned flags)
+{
+	(void)flags;
+	ENTER;
+	*stream = &queue;
+	return 0;
+}
+
+static int cuStreamDestroy(void *stream)
+{
+	(void)stream;
+	return 0;
+}
+
+// ---- graphs, events
+// -----------------------------------------------------------------------------------------------
+
+static int cuStreamBeginCapture(void *stream, int mode)
+{
+	(void)stream, (void)mode;
+	ENTER;
+	capturing = 1;
+	return 0;
+}
+
+static int cuStreamEndCapture(void *stream, void **graph)
+{
+	struct list *l = malloc(sizeof *l);
+	(void)stream;
+	*l = captured;
+	captured = (struct list){0};
+	capturing = 0;
+	*graph = l;
+	ENTER;
+	return 0;
+}
+
+static void append(struct list *to, const struct list *from)
+{
+	for (const struct op *o = from->first; o; o = o->next)
+		push(to, o);
+}
+
+static int cuGraphInstantiateWithFlags(void **exec, void *graph, unsigned long long flags)
+{
+	(void)flags;
+	ENTER;
+	struct list *l = calloc(1, sizeof *l);
+	append(l, graph);
+	*exec = l;
+	return 0;
+}
+
+static int cuGraphExecUpdate(struct list *exec, struct list *graph, void *info)
+{
+	(void)info;
+	ENTER;
+	const struct op *a = exec->first, *b = graph->first;
+	while (a && b && a->kind == b->kind && a->launch.fn == b->launch.fn) {
+		a = a->next;
+		b = b->next;
+	}
+	if (a || b)
+		return 910;
+	clear(exec);
+	append(exec, graph);
+	return 0;
+}
+
+static int cuGraphLaunch(struct list *exec, void *stream)
+{
+	(void)stream;
+	ENTER;
+	append(&queue, exec);
+	return 0;
+}
+
+static int cuGraphDestroy(struct list *l)
+{
+	clear(l);
+	free(l);
+	return 0;
+}
+
+static int cuGraphExecDestroy(struct list *l)
+{
+	return cuGraphDestroy(l);
+}
+
+static int cuEventCreate(void **event, unsigned flags)
+{
+	(void)flags;
+	ENTER;
+	*event = calloc(1, 8);
+	return 0;
+}
+
+static int cuEventDestroy(void *event)
+{
+	free(event);
+	return 0;
+}
+
+static int cuEventRecord(int *event, void *stream)
+{
+	(void)stream;
+	ENTER;
+	*event = 1;
+	return 0;
+}
+
+// What was recorded is in the queue; one that never was is done.
+static int cuEventSynchronize(int *event)
+{
+	ENTER;
+	int error = *event ? drain() : 0;
+	*event = 0;
+	return error;
+}
+
+// ---- modules, devices
+// -----------------------------------------------------------------------------------------------
+
+static int cuModuleLoadData(void **module, const struct image *image)
+{
+	char path[] = "/tmp/tgc-fake-XXXXXX";
+	struct emu_library *library = NULL;
+	ENTER;
+	int fd = mkstemp(path);
+	if (memcmp(image->magic, "FAKECUB", 8) != 0 ||
+	    write(fd, image->data, image->bytes) != (ssize_t)image->bytes)
+		return 200;
+	close(fd);
+	char *error = emu_load(path, &library);
+	free(error);
+	*module = library;
+	return error ? 200 : 0;
+}
+
+static int cuModuleUnload(void *module)
+{
+	emu_library_free(module);
+	return 0;
+}
+
+static int cuModuleGetFunction(void **function, void *module, const char *name)
+{
+	char count_name[96];
+	ENTER;
+	struct function *f = calloc(1, sizeof *f);
+	snprintf(f->name, sizeof f->name, "%s", name);
+	snprintf(count_name, sizeof count_name, "%s_nargs", name);
+	f->fn = emu_function(module, name);
+	const int *n = emu_function(module, count_name);
+	f->nargs = n ? *n : 0;
+	*function = f;
+	return f->fn && n ? 0 : 500;
+}
+
+static int cuInit(unsigned flags)
+{
+	(void)flags;
+	ENTER;
+	return from_environment("FAKE_CUDA_COUNT", 1) ? 0 : 100;
+}
+
+static int cuDeviceGetCount(int *n)
+{
+	ENTER;
+	*n = (int)from_environment("FAKE_CUDA_COUNT", 1);
+	return 0;
+}
+
+static int cuDeviceGet(int *device, int i)
+{
+	ENTER;
+	*device = i;
+	return 0;
+}
+
+static int cuDeviceGetName(char *name, int bytes, int device)
+{
+	ENTER;
+	snprintf(name, (size_t)bytes, "fake GPU %d", device);
+	return 0;
+}
+
+static int cuDeviceGetAttribute(int *value, int attribute, int device)
+{
+	(void)device;
+	ENTER;
+	*value = attribute == 75 ? (int)from_environment("FAKE_CUDA_SM", 90) / 10
+	                         : (int)from_environment("FAKE_CUDA_SM", 90) % 10;
+	return 0;
+}
+
+static int cuDeviceTotalMem(size_t *bytes, int device)
+{
+	(void)device;
+	ENTER;
+	*bytes = (size_t)1 << 30;
+	return 0;
+}
+
+static int cuMemAllocHost(void **at, size_t bytes)
+{
+	ENTER;
+	*at = malloc(bytes);
+	return *at ? 0 : 2;
+}
+
+static int cuMemFreeHost(void *at)
+{
+	free(at);
+	return 0;
+}
+
+#define NOTHING(NAME, SIGNATURE, SET)                                                                          \
+	static int NAME SIGNATURE                                                                              \
+	{                                                                                                      \
+		ENTER;                                                                                         \
+		SET;                                                                                           \
+		return 0;                                                                                      \
+	}
+NOTHING(cuDeviceGetDefaultMemPool, (void **pool, int device), *pool = region; (void)device)
+NOTHING(cuMemPoolSetAttribute, (void *pool, int attribute, void *value), (void)pool; (void)attribute;
+        (void)value)
+NOTHING(cuMemPoolTrimTo, (void *pool, size_t keep), (void)pool; (void)keep)
+NOTHING(cuDevicePrimaryCtxRetain, (void **context, int device), *context = calls; (void)device)
+NOTHING(cuDevicePrimaryCtxRelease, (int device), (void)device)
+NOTHING(cuCtxSetCurrent, (void *context), (void)context)
+
+static int cuGetErrorName(int error, const char **name)
+{
+	*name = error == 2     ? "CUDA_ERROR_OUT_OF_MEMORY"
+	        : error == 100 ? "CUDA_ERROR_NO_DEVICE"
+	        : error == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS"
+	                       : "CUDA_ERROR_OTHER";
+	return 0;
+}
+
+static int cuGetErrorString(int error, const char **text)
+{
+	(void)error;
+	*text = "by the fake driver";
+	return 0;
+}
+
+// ---- what is looked up by name
+// --------------------------------------------------------------------------------------
+
+API cuDriverGetVersion(int *version);
+API cuGetProcAddress_v2(const char *name, void **to, int version, uint64_t flags, int *status);
+
+API cuDriverGetVersion(int *version)
+{
+	*version = (int)from_environment("FAKE_CUDA_VERSION", 12040);
+	return 0;
+}
+
+#define ROW(NAME)                                                                                              \
+	{                                                                                                      \
+#NAME, (void *)(uintptr_t)NAME                                                                 \
+	}
+API cuGetProcAddress_v2(const char *name, void **to, int version, uint64_t flags, int *status)
+{
+	static const struct {
+		const char *name;
+		void *fn;
+	} all[] = {
+	    ROW(cuInit),
+	    ROW(cuDeviceGetCount),
+	    ROW(cuDeviceGet),
+	    ROW(cuDeviceGetName),
+	    ROW(cuDeviceGetAttribute),
+	    ROW(cuDeviceTotalMem),
+	    ROW(cuDeviceGetDefaultMemPool),
+	    ROW(cuMemPoolSetAttribute),
+	    ROW(cuMemPoolTrimTo),
+	    ROW(cuDevicePrimaryCtxRetain),
+	    ROW(cuDevicePrimaryCtxRelease),
+	    ROW(cuCtxSetCurrent),
+	    ROW(cuStreamCreate),
+	    ROW(cuStreamDestroy),
+	    ROW(cuStreamSynchronize),
+	    ROW(cuStreamBeginCapture),
+	    ROW(cuStreamEndCapture),
+	    ROW(cuEventCreate),
+	    ROW(cuEventDestroy),
+	    ROW(cuEventRecord),
+	    ROW(cuEventSynchronize),
+	    ROW(cuMemAllocAsync),
+	    ROW(cuMemFreeAsync),
+	    ROW(cuMemAllocHost),
+	    ROW(cuMemFreeHost),
+	    ROW(cuMemcpyHtoDAsync),
+	    ROW(cuMemcpyDtoHAsync),
+	    ROW(cuMemcpyDtoDAsync),
+	    ROW(cuModuleLoadData),
+	    ROW(cuModuleUnload),
+	    ROW(cuModuleGetFunction),
+	    ROW(cuLaunchKernel),
+	    ROW(cuGraphInstantiateWithFlags),
+	    ROW(cuGraphExecUpdate),
+	    ROW(cuGraphLaunch),
+	    ROW(cuGraphExecDestroy),
+	    ROW(cuGraphDestroy),
+	    ROW(cuGetErrorName),
+	    ROW(cuGetErrorString),
+	};
+	const char *missing = getenv("FAKE_CUDA_MISSING");
+	(void)version, (void)flags;
+	*to = NULL;
+	*status = 1;
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		if (strcmp(all[i].name, name) == 0 && (!missing || strcmp(missing, name) != 0)) {
+			*to = all[i].fn;
+			*status = 0;
+		}
+	return *to ? 0 : 500;
+}
