@@ -63,7 +63,7 @@ static char *take_error(LLVMErrorRef e)
 static void open_disk(struct tgc_context *c, struct runtime *r)
 {
 	struct disk_place place = {.reason = "tgc was linked without a build id"};
-	if (disk_build_id(r->jit->build, sizeof r->jit->build))
+	if (disk_build_id(r->jit->build, sizeof r->jit->build) && !r->disk)
 		r->disk = disk_open(&place, DISK_LIMIT_BYTES);
 	context_log(c, 't', "disk cache %s: %s", r->disk ? place.folder : "off", place.reason);
 }
