@@ -5,7 +5,6 @@
 
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 static struct nvrtc library;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -67,51 +66,14 @@ void emu_totals_print(const char *arch, const struct emu_totals *t)
 	       t->spilled_bytes, t->most_registers);
 }
 
-// Many a program take a third of the time, so they are gathered over requests; the rest follows at the end.
-static const char *waiting_names[EMU_NVRTC_MOST], *waiting_texts[EMU_NVRTC_MOST];
-static int waiting;
-
-static char *flush(void)
-{
-	const char *names[EMU_NVRTC_MOST], *texts[EMU_NVRTC_MOST];
-	int n = waiting;
-	memcpy(names, waiting_names, sizeof names);
-	memcpy(texts, waiting_texts, sizeof texts);
-	waiting = 0;
-	pthread_mutex_unlock(&lock);
-	char *error = n ? emu_nvrtc(getenv("TGC_EMU_NVRTC"), n, names, texts, &own) : NULL;
-	pthread_mutex_lock(&lock);
-	return error;
-}
-
 char *emu_nvrtc_own(int n, const char *const *names, const char *const *texts)
 {
 	const char *arch = getenv("TGC_EMU_NVRTC");
-	char *error = NULL;
-	if (!arch || !*arch || emu_nvrtc_missing())
-		return NULL;
-	pthread_mutex_lock(&lock);
-	for (int i = 0; i < n && !error; i++) {
-		while (waiting == EMU_NVRTC_MOST && !error)
-			error = flush();
-		waiting_names[waiting] = names[i];
-		waiting_texts[waiting++] = texts[i];
-	}
-	pthread_mutex_unlock(&lock);
-	return error;
+	return !arch || !*arch || emu_nvrtc_missing() ? NULL : emu_nvrtc(arch, n, names, texts, &own);
 }
 
-// A kernel that does not compile fails the program that ran it.
-__attribute__((destructor)) static void finish(void)
+__attribute__((destructor)) static void report(void)
 {
-	pthread_mutex_lock(&lock);
-	char *error = flush();
-	pthread_mutex_unlock(&lock);
 	if (own.kernels)
 		emu_totals_print(getenv("TGC_EMU_NVRTC"), &own);
-	if (!error)
-		return;
-	fprintf(stderr, "%s\n", error);
-	fflush(NULL);
-	_exit(1);
 }

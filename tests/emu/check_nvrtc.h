@@ -13,7 +13,6 @@ const char *emu_nvrtc_missing(void); // NULL: it is there
 // One program. NULL, or the compiler's log (malloc'ed).
 char *emu_nvrtc(const char *arch, int n, const char *const *names, const char *const *texts, struct emu_totals *totals);
 void emu_totals_print(const char *arch, const struct emu_totals *t);
-// If the environment asks for it, at the latest when the program ends, which then fails. The texts stay.
-char *emu_nvrtc_own(int n, const char *const *names, const char *const *texts);
+char *emu_nvrtc_own(int n, const char *const *names, const char *const *texts); // if the environment asks for it
 
 #endif
