@@ -47,8 +47,7 @@ static LLVMValueRef address(struct driver *d, const struct aot_arg *a)
 	}
 }
 
-// ---- modules
-// ----------------------------------------------------------------------------------------------------
+// ---- modules -------------------------------------------------------------------------------------------------------
 
 static void hide_functions(LLVMModuleRef m)
 {
@@ -84,8 +83,7 @@ static bool add_constants(struct driver *d)
 	return d->constants;
 }
 
-// ---- the driver
-// ---------------------------------------------------------------------------------------------------
+// ---- the driver ----------------------------------------------------------------------------------------------------
 
 static int count_slots(const struct aot_step *s)
 {

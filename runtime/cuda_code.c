@@ -69,8 +69,7 @@ void cuda_process_close(struct runtime *r)
 	r->cuda = NULL;
 }
 
-// ---- one kernel
-// -----------------------------------------------------------------------------------------------
+// ---- one kernel ----------------------------------------------------------------------------------------------------
 
 static struct cuda_code **bucket(struct cuda_process *all, const char *name)
 {
@@ -147,8 +146,7 @@ static bool load_code(struct runtime *r, struct cuda_code *c)
 	return ok;
 }
 
-// ---- programs
-// -------------------------------------------------------------------------------------------------
+// ---- programs ------------------------------------------------------------------------------------------------------
 
 struct job {
 	const struct kernel *kernel;
@@ -261,8 +259,7 @@ static int share(int n, int threads)
 	return each > MOST ? MOST : each < 1 ? 1 : each;
 }
 
-// ---- a request
-// ------------------------------------------------------------------------------------------------
+// ---- a request -----------------------------------------------------------------------------------------------------
 
 // Found, loaded, or a new job; the caller holds the lock. NULL: out of memory.
 static struct cuda_code *claim(struct tgc_context *c, struct work *w, const struct kernel *k)

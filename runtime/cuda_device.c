@@ -23,8 +23,7 @@ tgc_status cuda_check(struct tgc_context *c, const char *op, const char *call, i
 	return context_fail(c, TGC_ERROR_NODEVICE, op, "device cuda: %s", text);
 }
 
-// ---- opening
-// ----------------------------------------------------------------------------------------------------
+// ---- opening -------------------------------------------------------------------------------------------------------
 
 static bool failed(struct text *why, const struct driver *d, const char *call, int error)
 {
@@ -137,8 +136,7 @@ static bool open_device(struct tgc_context *c, struct device *d, struct text *wh
 	return ok;
 }
 
-// ---- memory
-// -----------------------------------------------------------------------------------------------------
+// ---- memory --------------------------------------------------------------------------------------------------------
 
 // NULL: no memory left, or d->dead says what happened.
 static void *take(void *user, int64_t bytes)
@@ -198,8 +196,7 @@ static tgc_status copy(struct tgc_context *c, const char *op, void *to, const vo
 	return s ? s : CUDA_CALL(c, op, cuStreamSynchronize, g->stream);
 }
 
-// ---- kernels
-// ----------------------------------------------------------------------------------------------------
+// ---- kernels -------------------------------------------------------------------------------------------------------
 
 // The caller holds the lock of the codes.
 static tgc_status load(struct tgc_context *c, struct cuda_code *x)

@@ -123,8 +123,7 @@ static void fill_slot(const struct cuda_plan *p, const struct plan_entry *e, cha
 	}
 }
 
-// ---- launches
-// -------------------------------------------------------------------------------------------------
+// ---- launches ------------------------------------------------------------------------------------------------------
 
 static bool at_least(struct tgc_context *c, struct buffer **b, int64_t bytes)
 {
@@ -204,8 +203,7 @@ static tgc_status launch_all(struct tgc_context *c, const struct cuda_plan *p, s
 	return s;
 }
 
-// ---- graphs
-// ---------------------------------------------------------------------------------------------------
+// ---- graphs --------------------------------------------------------------------------------------------------------
 
 static tgc_status capture(struct tgc_context *c, const struct cuda_plan *p, struct plan_entry *e, void **graph)
 {
@@ -258,8 +256,7 @@ static tgc_status graph_of(struct tgc_context *c, struct cuda_plan *p, struct pl
 	return TGC_OK;
 }
 
-// ---- a run
-// ----------------------------------------------------------------------------------------------------
+// ---- a run ---------------------------------------------------------------------------------------------------------
 
 static tgc_status read_flags(struct tgc_context *c, const struct cuda_plan *p, struct plan_entry *e)
 {

@@ -3,8 +3,7 @@
 // Not here: choosing (context_open.c), running (exec.c, cuda_run.c).
 #include "cuda.h"
 
-// ---- cpu
-// --------------------------------------------------------------------------------------------------------
+// ---- cpu -----------------------------------------------------------------------------------------------------------
 
 static bool open_cpu(struct tgc_context *c, struct device *d, struct text *why)
 {
@@ -28,8 +27,7 @@ static tgc_status compile_cpu(struct tgc_context *c, int n, struct kernel *const
 static const struct device_kind cpu = {
     .name = "cpu", .open = open_cpu, .compile = compile_cpu, .release = jit_release};
 
-// ---- interp
-// -----------------------------------------------------------------------------------------------------
+// ---- interp --------------------------------------------------------------------------------------------------------
 
 static bool open_interp(struct tgc_context *c, struct device *d, struct text *why)
 {
@@ -41,8 +39,7 @@ static bool open_interp(struct tgc_context *c, struct device *d, struct text *wh
 
 static const struct device_kind interp = {.name = "interp", .interp = true, .open = open_interp};
 
-// ---- all of them
-// ------------------------------------------------------------------------------------------------
+// ---- all of them ---------------------------------------------------------------------------------------------------
 
 static const struct device_kind *const kinds[] = {&cpu, &cuda_kind, &interp};
 

@@ -60,8 +60,7 @@ static bool find_unique(struct export *x)
 	return ok;
 }
 
-// ---- places
-// -----------------------------------------------------------------------------------------------------
+// ---- places --------------------------------------------------------------------------------------------------------
 
 static int constant_of(struct export *x, int leaf)
 {
@@ -157,8 +156,7 @@ static bool describe(struct export *x)
 	return !x->arena.failed;
 }
 
-// ---- the header
-// ---------------------------------------------------------------------------------------------------
+// ---- the header ----------------------------------------------------------------------------------------------------
 
 static const char *c_type(int t)
 {
@@ -209,8 +207,7 @@ static char *header(const struct export *x)
 	return text_take(&t);
 }
 
-// ---- files
-// --------------------------------------------------------------------------------------------------------
+// ---- files ---------------------------------------------------------------------------------------------------------
 
 static tgc_status write_file(struct tgc_context *c, const char *prefix, const char *ending, const void *data,
                              size_t bytes)

@@ -49,8 +49,7 @@ static double now_ms(void)
 	return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
 }
 
-// ---- opening and closing; the caller holds the lock or is alone
-// -------------------------------------------------
+// ---- opening and closing; the caller holds the lock or is alone ----------------------------------------------------
 
 static char *take_error(LLVMErrorRef e)
 {
@@ -124,8 +123,7 @@ void jit_close(struct runtime *r)
 	r->jit = NULL;
 }
 
-// ---- the cache; the caller holds the lock
-// ------------------------------------------------------------------------
+// ---- the cache; the caller holds the lock --------------------------------------------------------------------------
 
 // text NULL: any of that hash.
 static struct entry *find(struct jit *j, XXH128_hash_t hash, const char *text)
@@ -180,8 +178,7 @@ void jit_release(struct runtime *r, const struct code *code)
 	pthread_mutex_unlock(&r->lock);
 }
 
-// ---- compiling
-// ----------------------------------------------------------------------------------------------------
+// ---- compiling -----------------------------------------------------------------------------------------------------
 
 struct job { // one kernel that the cache does not hold
 	const struct kernel *kernel;
@@ -289,8 +286,7 @@ static void compile(void *user, int i)
 	pthread_mutex_unlock(&b->r->lock);
 }
 
-// ---- one request
-// ---------------------------------------------------------------------------------------------------
+// ---- one request ---------------------------------------------------------------------------------------------------
 
 // Two entries of one hash are one that failed and is tried again, or an accident: the later one has a name of its
 // own, and the disk does not know it.

@@ -42,8 +42,7 @@ void nvrtc_close(struct nvrtc *n)
 	library_close(&n->library);
 }
 
-// ---- the log
-// --------------------------------------------------------------------------------------------------
+// ---- the log -------------------------------------------------------------------------------------------------------
 
 static int number_before(const char *line, const char *what)
 {
@@ -103,8 +102,7 @@ static char *read_text(void *program, int (*bytes)(void *, size_t *), int (*get)
 	return s;
 }
 
-// ---- compiling
-// ------------------------------------------------------------------------------------------------
+// ---- compiling -----------------------------------------------------------------------------------------------------
 
 static char *whole_text(const char *prelude, int count, const struct nvrtc_source *sources)
 {

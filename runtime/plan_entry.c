@@ -8,8 +8,7 @@
 
 enum { LONG_NS = 4000 }; // work on one thread that is worth waking others
 
-// ---- lowering
-// -------------------------------------------------------------------------------------------------
+// ---- lowering ------------------------------------------------------------------------------------------------------
 
 static char *copied(const char *s)
 {
@@ -121,8 +120,7 @@ struct lowered *lowered_new(struct tgc_context *c, const struct plan *p, const s
 	return x;
 }
 
-// ---- binding
-// ------------------------------------------------------------------------------------------------------
+// ---- binding -------------------------------------------------------------------------------------------------------
 
 static bool is_long(const struct plan *p, const struct step_run *r, const struct kernel *k,
                     const struct target *t)
@@ -189,8 +187,7 @@ static bool take_steps(struct plan_entry *e, struct lowered *jobs, const struct 
 	return !e->arena.failed;
 }
 
-// ---- compiling
-// ------------------------------------------------------------------------------------------------------
+// ---- compiling -----------------------------------------------------------------------------------------------------
 
 static void print_kernels(struct tgc_context *c, const struct lowered *jobs, int n)
 {

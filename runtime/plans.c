@@ -82,8 +82,7 @@ static void drop_plans(struct plans *t, struct skeleton *s)
 	}
 }
 
-// ---- literals
-// -----------------------------------------------------------------------------------------------------
+// ---- literals ------------------------------------------------------------------------------------------------------
 
 // Whether the value is one too many for the place.
 static bool is_new_value(struct skeleton *s, int place, union number v)
@@ -127,8 +126,7 @@ static struct plan_entry *match(const struct skeleton *s, const struct linear *l
 	return NULL;
 }
 
-// ---- room
-// ---------------------------------------------------------------------------------------------------------
+// ---- room ----------------------------------------------------------------------------------------------------------
 
 // Drops the plan that nobody asked for the longest, and its skeleton if that is all it had.
 static void drop_oldest(struct plans *t)
@@ -155,8 +153,7 @@ static void drop_oldest(struct plans *t)
 	}
 }
 
-// ---- the door
-// -----------------------------------------------------------------------------------------------------
+// ---- the door ------------------------------------------------------------------------------------------------------
 
 static void print(struct tgc_context *c, char letter, const struct linear *l, const struct plan *p)
 {

@@ -18,8 +18,7 @@
 #define REGION ((size_t)1 << 32)
 enum { MAX_ARGS = 512, NAMES = 64, STICKY = 700, MAX_FREED = 4096 };
 
-// ---- failing on demand
-// ------------------------------------------------------------------------------------------
+// ---- failing on demand ---------------------------------------------------------------------------------------------
 
 static int sticky;
 static struct {
@@ -82,8 +81,7 @@ static long from_environment(const char *name, long otherwise)
 	return value ? atol(value) : otherwise;
 }
 
-// ---- NVRTC: text to a library, with its length and the functions' numbers of parameters
-// ------------------------
+// ---- NVRTC: text to a library, with its length and the functions' numbers of parameters ----------------------------
 
 struct image {
 	char magic[8];
@@ -245,8 +243,7 @@ const char *nvrtcGetErrorString(int error)
 	return error == 6 ? "NVRTC_ERROR_COMPILATION" : "NVRTC_ERROR_OTHER";
 }
 
-// ---- device memory
-// ----------------------------------------------------------------------------------------------
+// ---- device memory -------------------------------------------------------------------------------------------------
 
 static char *region;
 static size_t used, held;
@@ -303,8 +300,7 @@ static int cuMemFreeAsync(uint64_t at, void *stream)
 	return 0;
 }
 
-// ---- the stream
-// -------------------------------------------------------------------------------------------------
+// ---- the stream ----------------------------------------------------------------------------------------------------
 
 struct op {
 	struct op *next;
@@ -449,8 +445,7 @@ static int cuStreamDestroy(void *stream)
 	return 0;
 }
 
-// ---- graphs, events
-// -----------------------------------------------------------------------------------------------
+// ---- graphs, events ------------------------------------------------------------------------------------------------
 
 static int cuStreamBeginCapture(void *stream, int mode)
 {
@@ -555,8 +550,7 @@ static int cuEventSynchronize(int *event)
 	return error;
 }
 
-// ---- modules, devices
-// -----------------------------------------------------------------------------------------------
+// ---- modules, devices ----------------------------------------------------------------------------------------------
 
 static int cuModuleLoadData(void **module, const struct image *image)
 {
@@ -683,8 +677,7 @@ static int cuGetErrorString(int error, const char **text)
 	return 0;
 }
 
-// ---- what is looked up by name
-// --------------------------------------------------------------------------------------
+// ---- what is looked up by name -------------------------------------------------------------------------------------
 
 API cuDriverGetVersion(int *version);
 API cuGetProcAddress_v2(const char *name, void **to, int version, uint64_t flags, int *status);

@@ -17,8 +17,7 @@
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 enum { MAX_BUFS = 3, LENGTH = 1003 };
 
-// ---- kernels
-// ----------------------------------------------------------------------------------------------------
+// ---- kernels -------------------------------------------------------------------------------------------------------
 
 // Sum of 1003 numbers a block: a stride, a tree in shared memory, a warp.
 static const char sum_text[] = "TG_KERNEL(sum_p0, 128)(TG_GLOBAL float *b0, TG_GLOBAL const float *b1)\n"
@@ -109,8 +108,7 @@ static const char tf32_text[] =
     "		b0[(g + i / 2 * 8) * 8 + q * 2 + i % 2] = c[i];\n"
     "}\n";
 
-// ---- data: small integers, so that sums are exact in every order
-// ------------------------------------------------
+// ---- data: small integers, so that sums are exact in every order ---------------------------------------------------
 
 static int number(int i)
 {
@@ -244,8 +242,7 @@ static void test_sound(void **state)
 	}
 }
 
-// ---- planted bugs
-// -----------------------------------------------------------------------------------------------
+// ---- planted bugs --------------------------------------------------------------------------------------------------
 
 static const struct bug {
 	const char *what;

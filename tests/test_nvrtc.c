@@ -143,8 +143,7 @@ static void test_old(void **state)
 	no_variables();
 }
 
-// ---- NVRTC
-// ----------------------------------------------------------------------------------------------------
+// ---- NVRTC ---------------------------------------------------------------------------------------------------------
 
 static const char prelude[] =
     "#define TG_KERNEL(NAME, T) extern \"C\" __global__ void __launch_bounds__(T) NAME\n";

@@ -53,8 +53,7 @@ static void drop(struct buffer *b)
 	free(b);
 }
 
-// ---- what networks are made of
-// --------------------------------------------------------------------------------
+// ---- what networks are made of -------------------------------------------------------------------------------------
 static int64_t pick(const struct net *n, int64_t large, int64_t small)
 {
 	return n->small ? small : large;
@@ -131,8 +130,7 @@ static void descend(struct net *n, tgc_tensor *loss, int count, tgc_tensor *cons
 	adam(n, count, params, grads);
 }
 
-// ---- networks
-// -------------------------------------------------------------------------------------------------
+// ---- networks ------------------------------------------------------------------------------------------------------
 static void softmax(struct net *n)
 {
 	out(n, tgc_softmax(data(n, TGC_SHAPE(pick(n, 4096, 20), pick(n, 1024, 33))), 1));
@@ -348,8 +346,7 @@ static void embedding(struct net *n)
 	out(n, h);
 }
 
-// ---- variables
-// ------------------------------------------------------------------------------------------------
+// ---- variables -----------------------------------------------------------------------------------------------------
 static void swap(struct net *n)
 {
 	tgc_tensor *a = state(n, TGC_SHAPE(6, 5)), *b = state(n, TGC_SHAPE(6, 5));
@@ -417,8 +414,7 @@ static void row_in_place(struct net *n)
 	store(n, b, tgc_add(b, tgc_sum(a, TGC_AXES(1), false)));
 }
 
-// ---- the table
-// ------------------------------------------------------------------------------------------------
+// ---- the table -----------------------------------------------------------------------------------------------------
 struct row {
 	const char *name;
 	void (*build)(struct net *n);
@@ -709,8 +705,7 @@ static void test_round_trip(void **unused)
 	}
 }
 
-// ---- values
-// ---------------------------------------------------------------------------------------------------
+// ---- values --------------------------------------------------------------------------------------------------------
 static void *leaf_value(const struct built *b, int leaf)
 {
 	const struct pleaf *l = &b->l.prog.leaves[leaf];
@@ -776,8 +771,7 @@ static void test_values(void **unused)
 	}
 }
 
-// ---- what the verifier must refuse
-// ------------------------------------------------------------------------------
+// ---- what the verifier must refuse ---------------------------------------------------------------------------------
 static void overlap(struct plan *p)
 {
 	int64_t at = -1;
@@ -882,8 +876,7 @@ static void test_bad_text(void **unused)
 	context_destroy(c);
 }
 
-// ---- long programs
-// ----------------------------------------------------------------------------------------------
+// ---- long programs -------------------------------------------------------------------------------------------------
 static struct plan *chain(struct tgc_context *c, int n, int op, struct arena *a)
 {
 	struct pleaf leaf = {.cls = LEAF_DATA, .type = TGC_F32, .elems = 1000};

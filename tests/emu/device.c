@@ -141,8 +141,7 @@ void emu_each_source(void (*fn)(void *user, const char *name, const char *text),
 				fn(user, c->name, c->source.text);
 }
 
-// ---- one launch
-// -----------------------------------------------------------------------------------------------
+// ---- one launch ----------------------------------------------------------------------------------------------------
 
 struct stage { // a launch's buffers, between guard pages
 	const struct plan_entry *e;

@@ -172,8 +172,7 @@ static void resume(int thread)
 		m.spare[m.nspare++] = f->stack;
 }
 
-// ---- what a block does together
-// -------------------------------------------------------------------------------
+// ---- what a block does together ------------------------------------------------------------------------------------
 
 static void barrier(int line)
 {
@@ -238,8 +237,7 @@ static void misaligned(const void *p, int bytes)
 	emu_fail("%p is not aligned to %d bytes", p, bytes);
 }
 
-// ---- a launch
-// -------------------------------------------------------------------------------------------------
+// ---- a launch ------------------------------------------------------------------------------------------------------
 
 static bool may_run(const struct emu_fiber *f)
 {

@@ -16,8 +16,7 @@ static struct emu_fiber *lane(int base, int l)
 	return base + l < emu_threads() ? emu_fiber(base + l) : NULL;
 }
 
-// ---- the work, for all lanes of the mask
-// ------------------------------------------------------------------------
+// ---- the work, for all lanes of the mask ---------------------------------------------------------------------------
 
 static void exchange(int base, uint32_t mask)
 {
@@ -95,8 +94,7 @@ static void multiply(int base)
 		memcpy(lane(base, l)->c, out[l], sizeof out[l]);
 }
 
-// ---- meeting
-// ----------------------------------------------------------------------------------------------------
+// ---- meeting -------------------------------------------------------------------------------------------------------
 
 // True: all lanes of the mask are here.
 static bool all_here(const struct emu_fiber *f, int base, int self, int line)
@@ -186,8 +184,7 @@ void emu_mma(float *c, const unsigned *a, const unsigned *b, int kind, int line)
 	meet(f, EMU_MMA, ~0u, line);
 }
 
-// ---- asynchronous copies
-// ------------------------------------------------------------------------------------------
+// ---- asynchronous copies -------------------------------------------------------------------------------------------
 
 void emu_copy16(void *to, const void *from, int line)
 {
