@@ -15,23 +15,12 @@ struct place {
 
 // ---- values of the product at a place
 
-static void forget(struct kcopy *cp, int region)
-{
-	const struct kregion *r = &cp->from->regions[region];
-	for (int i = 0; i < r->n; i++) {
-		const struct kinst *in = &cp->from->insts[r->insts[i]];
-		cp->map[r->insts[i]] = K_NONE;
-		if (in->op == K_FOR)
-			forget(cp, cp->from->loops[in->aux].body);
-	}
-}
-
 static void go_to(struct kcopy *cp, const struct place *at)
 {
 	struct stage *s = cp->user;
 	const struct kernel *k = cp->from;
 	const struct product *p = &s->p;
-	forget(cp, k->loops[p->axis[0]].body);
+	kcopy_forget(cp, p->axis[0]);
 	s->preset[p->row] = at->row;
 	s->preset[p->lane] = at->lane;
 	for (int i = 0; i < p->naxes; i++)
