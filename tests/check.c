@@ -321,3 +321,21 @@ void check_read_i64(tgc_tensor *t, int64_t *out, int64_t n)
 		out[i] = interp_load_i(tgc_tensor_type(t), raw, i);
 	free(raw);
 }
+
+int check_outputs(struct tgc_context *c, int n, tgc_tensor *const *tensors, int cap, struct node **outs,
+                  struct variable **assign)
+{
+	int count = 0;
+
+	for (int i = 0; i < n; i++)
+		if (!tensors[i]->var)
+			outs[count++] = tensors[i]->node;
+	for (struct variable *v = c->variables; v; v = v->next) {
+		if (!variable_is_pending(v))
+			continue;
+		assert_true(count < cap);
+		outs[count] = v->handle->node;
+		assign[count++] = v;
+	}
+	return count;
+}

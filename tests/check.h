@@ -31,6 +31,11 @@ void check_tensors(tgc_context *ctx, int n, tgc_tensor *const *tensors, struct t
 // Fails the running test if t failed, printing s as code.
 void assert_sketch(const struct sketch *s, const struct tally *t, const char *where);
 
+// What a realize of these would compute, as runtime/realize.c asks for it: values of their own, then pending assignments.
+// Returns how many; room for `cap`.
+int check_outputs(struct tgc_context *c, int n, tgc_tensor *const *tensors, int cap, struct node **outs,
+                  struct variable **assign);
+
 void assert_ok(tgc_context *ctx);          // no error recorded
 double check_item(tgc_tensor *t);          // fails the test on error
 void check_read_f32(tgc_tensor *t, float *out, int64_t n);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "bench.h"
+#include "check.h"
 #include "runtime.h"
 
 enum { MAX_OUTS = 1024 };
@@ -23,25 +24,6 @@ static struct counts {
 } counted; // by the last step
 
 // ---- counting -------------------------------------------------------------------------------------------------------
-// Every value of its own, then pending assignments, as runtime/realize.c asks for them.
-static int collect(struct tgc_context *c, int n, tgc_tensor *const *tensors, struct node **outs,
-                   struct variable **assign)
-{
-	int count = 0;
-
-	for (int i = 0; i < n; i++)
-		if (!tensors[i]->var)
-			outs[count++] = tensors[i]->node;
-	for (struct variable *v = c->variables; v; v = v->next) {
-		if (!variable_is_pending(v))
-			continue;
-		assert_true(count < MAX_OUTS);
-		outs[count] = v->handle->node;
-		assign[count++] = v;
-	}
-	return count;
-}
-
 static int phases(const struct plan *p, const struct pstep *s, const struct target *t)
 {
 	char *error;
@@ -90,7 +72,7 @@ static tgc_status count(struct tgc_context *c, int n, tgc_tensor *const *tensors
 	char *wrong;
 
 	arena_init(&a, NULL);
-	n = collect(c, n, tensors, outs, assign);
+	n = check_outputs(c, n, tensors, MAX_OUTS, outs, assign);
 	assert_true(linear_build(c, &l, &a, n, outs, assign, 0, NULL));
 	p = schedule_build(c, &l, t);
 	assert_non_null(p);

@@ -74,23 +74,6 @@ static void emit_step(const struct plan *p, const struct pstep *s)
 
 // ---- graphs: stands in for the runtime, runs nothing
 
-static int collect(struct tgc_context *c, int n, tgc_tensor *const *tensors, struct node **outs,
-                   struct variable **assign)
-{
-	int count = 0;
-	for (int i = 0; i < n; i++)
-		if (!tensors[i]->var)
-			outs[count++] = tensors[i]->node;
-	for (struct variable *v = c->variables; v; v = v->next) {
-		if (!variable_is_pending(v))
-			continue;
-		assert_true(count < MAX_OUTS);
-		outs[count] = v->handle->node;
-		assign[count++] = v;
-	}
-	return count;
-}
-
 // A variable's first value may be a graph that was not run.
 static bool has_values(const struct linear *l)
 {
@@ -157,7 +140,7 @@ static tgc_status emit_plan(struct tgc_context *c, int n, tgc_tensor *const *ten
 	struct arena a;
 	struct linear l;
 	arena_init(&a, NULL);
-	n = collect(c, n, tensors, outs, assign);
+	n = check_outputs(c, n, tensors, MAX_OUTS, outs, assign);
 	assert_true(linear_build(c, &l, &a, n, outs, assign, 0, NULL));
 	struct plan *p = schedule_build(c, &l, target);
 	assert_non_null(p);

@@ -1,0 +1,16 @@
+// What the stand-ins for NVRTC and for the driver share.
+#ifndef TG_FAKE_CUDA_H
+#define TG_FAKE_CUDA_H
+
+#include <stdint.h>
+
+#define API __attribute__((visibility("default"))) int
+
+// A "cubin": a library of this processor; beside each kernel stands NAME_nargs, how many parameters it has.
+struct image {
+	char magic[8];
+	uint64_t bytes;
+	char data[];
+};
+
+#endif
