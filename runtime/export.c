@@ -296,8 +296,9 @@ tgc_status tgc_program_export(tgc_program *p, const char *prefix, const char *sy
 	else if (d.ok && p->linear.prog.nouts > p->nouts)
 		door_fail(&d, TGC_ERROR_ARG, "the program assigns %d variables",
 		          p->linear.prog.nouts - p->nouts);
-	else if (d.ok && !p->entry)
-		door_fail(&d, TGC_ERROR_NODEVICE, "only a program of the device cpu can be written");
+	else if (d.ok && (!p->entry || device_is_far(d.c)))
+		door_fail(&d, TGC_ERROR_NODEVICE, "only a program of the device cpu can be written, not of %s",
+		          device_of(d.c)->name);
 	s = d.ok ? d.c->backend.realize(d.c, 0, NULL) : d.status;
 	if (d.ok && !s)
 		s = export(p, prefix, symbol);

@@ -163,6 +163,9 @@ static void test_program(void **state)
 		for (int i = 0; i < 64; i++)
 			assert_true(y[i] == x[i] * x[i] + 1);
 	}
+	assert_int_equal(tgc_program_export(p, "/tmp/nowhere/program", "program"), TGC_ERROR_NODEVICE);
+	assert_non_null(strstr(tgc_error_message(c), "of the device cpu can be written, not of cuda"));
+	tgc_clear_error(c);
 	tgc_program_free(&p);
 	tgc_context_free(&c);
 }
