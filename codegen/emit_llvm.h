@@ -128,12 +128,28 @@ LLVMValueRef emit_round_to_odd(struct emit *e, LLVMValueRef x);     // f64 to f3
 void emit_turn(struct emit *e, LLVMValueRef *v, int n);
 LLVMValueRef emit_join(struct emit *e, int n, LLVMValueRef *x); // one after the other; x is overwritten
 
+// ---- emit_llvm_address.c ----
+struct address { // in bytes, but for the lanes' part, which is in elements
+	int64_t imm;
+	int64_t axis_step[EMIT_AXES]; // per unroll index
+	int64_t lane_step;            // per lane
+	int nfixed, nunroll, nlane;   // other terms: the same everywhere; by unroll index; by lane
+	struct eterm *fixed, *unroll, *lane;
+};
+struct address emit_address(struct emit *e, int index, int64_t bytes); // of elements of so many bytes
+LLVMValueRef emit_pointer(struct emit *e, const struct address *a, int buf, int seg, const struct ecombo *c); // of a copy
+// Pointers of the lanes: p plus their own part of the index.
+LLVMValueRef emit_lane_pointers(struct emit *e, const struct address *a, LLVMTypeRef element, LLVMValueRef p,
+                                const struct ecombo *c);
+LLVMValueRef emit_at_offset(struct emit *e, LLVMValueRef p, int64_t bytes);
+// Loops around what is emitted next, and the instruction ahead of each.
+void emit_scope_open(struct emit *e, int body, LLVMValueRef before);
+void emit_scope_close(struct emit *e);
+
 // ---- emit_llvm_memory.c: loads, stores, tables ----
 void emit_load(struct emit *e, int inst);
 void emit_store(struct emit *e, int inst);
 void emit_table(struct emit *e, int inst);
-void emit_scope_open(struct emit *e, int body, LLVMValueRef before);
-void emit_scope_close(struct emit *e);
 
 // ---- emit_llvm_object.c ----
 char *emit_cpu(const struct target *t);      // malloc'ed
