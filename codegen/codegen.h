@@ -3,7 +3,7 @@
 #ifndef TG_CODEGEN_H
 #define TG_CODEGEN_H
 
-#include "lib.h"
+#include "plan.h"
 
 // ---- kernel.c: the kernel IR ----------------------------------------------------------------------------------
 // A kernel is a list of phases; a phase is a region (list of instructions) run for every block of its block

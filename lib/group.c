@@ -3,7 +3,7 @@
 // only groups of lower levels, so that no order has to be searched for. A free value is computed by whoever
 // needs it. Elementwise values join the group of an operand where the index is the same (epilogues, rows);
 // reductions join a group whose rows they reduce. Not here: which values are stored (group_store.c).
-#include "lib.h"
+#include "plan.h"
 
 enum { MAX_OPS = 64, MAX_EPILOGUE = 48, MAX_REDUCTIONS = 5, MAX_DEPTH = 128, TINY_ELEMS = 16 };
 enum {

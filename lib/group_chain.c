@@ -8,7 +8,7 @@
 // nothing in between needs it. A join is refused where the rows do not fit the cache, where an operand that
 // every block reads again does not, or where too few blocks are left.
 // Not here: loops (codegen/lower_chain.c), the order of members (group.c).
-#include "lib.h"
+#include "plan.h"
 
 #include <stdlib.h>
 

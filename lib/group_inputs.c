@@ -1,7 +1,7 @@
 // What a group reads: the same walk that lowering makes, from its roots back to memory.
 // In:  a plan with groups and node_buf. Out: leaves and stored values it reads, and whether at the roots'
 // index. Not here: lowering itself (codegen/lower*.c).
-#include "lib.h"
+#include "plan.h"
 
 #include <stdlib.h>
 

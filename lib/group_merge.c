@@ -4,7 +4,7 @@
 // groups of one structure over whole tensors, whatever their shapes (an optimizer's updates): one body, a table
 // of tensors. A group moves down to the place of a later one if nothing in between needs it. Not here: what
 // depends on each other (group.c, group_store.c).
-#include "lib.h"
+#include "plan.h"
 
 #include <stdlib.h>
 

@@ -2,7 +2,7 @@
 // In:  a plan with groups and node_buf. Out: a flag a group. A site that only repeats what an earlier one checks (the
 // scatter that is a gather's gradient: the same indices, as many places) may be left out.
 // Not here: what a group reads (group_inputs.c).
-#include "lib.h"
+#include "plan.h"
 
 struct walk {
 	const struct plan *p;

@@ -5,7 +5,7 @@
 // It pays where one of the two is short, or where they read the same memory; two long kernels would only get in
 // each other's way. On a GPU steps stay apart: what they share of a block's memory would add up.
 // Not here: groups with one body (group_merge.c), how blocks are shared (codegen/pass/bind.c).
-#include "lib.h"
+#include "plan.h"
 
 #include <stdlib.h>
 

@@ -3,7 +3,7 @@
 // MAP groups. Every value a group takes from a buffer is stored by a group before it (by level, then sub). A
 // value that several groups want is computed again in each, or stored, whichever is estimated faster; so is one
 // that left its group: its operands may be read instead. Not here: buffers and steps (schedule.c).
-#include "lib.h"
+#include "plan.h"
 
 enum { MAX_PULLS = 6, MAX_ROOTS = 12, MAX_OPS = 64 };
 

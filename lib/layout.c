@@ -4,7 +4,7 @@
 // arena. A copy in another order is a permute, then a reshape to the same shape (which grouping always stores),
 // then the permute back; so it is an ordinary value, and only layout_is_copy knows the mark. Not here: leaves
 // and outputs, which are row-major always.
-#include "lib.h"
+#include "plan.h"
 
 #include <stdlib.h>
 

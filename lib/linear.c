@@ -3,7 +3,7 @@
 //      the skeleton by which a plan is found.
 // One walk: numbers, instructions and key words are made together. Per node no allocation of its own.
 // Not here: looking the key up (runtime/plans.c), passes (pass_*.c).
-#include "lib.h"
+#include "plan.h"
 
 #include <xxhash.h>
 

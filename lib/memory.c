@@ -2,7 +2,7 @@
 // In:  a plan with steps, groups and buffers. Out: bufs[].first, last, offset_bytes; arena, peak and lower
 // bound. Best fit over the free ranges, step by step; deterministic, and near-linear as few ranges are free at
 // once. Not here: leaves and outputs, which have memory of their own.
-#include "lib.h"
+#include "plan.h"
 
 #include <stdlib.h>
 

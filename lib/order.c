@@ -6,7 +6,7 @@
 // beside others. Groups that may raise an error come before every group that overwrites a variable, unless another one
 // raises it, and overwrite none, so that a run can stop in time.
 // Not here: offsets in the arena (memory.c).
-#include "lib.h"
+#include "plan.h"
 
 #include <stdlib.h>
 

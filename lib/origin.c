@@ -3,7 +3,7 @@
 // A side table that exists only where a listing is wanted (context.origins); it never enters a key, a plan or
 // kernel text, and changes nothing that is computed.
 // Not here: call sites as text (the runtime's site.c).
-#include "lib.h"
+#include "plan.h"
 
 struct entry {
 	const struct node *node; // NULL: free

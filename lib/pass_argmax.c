@@ -1,7 +1,7 @@
 // Argmax by operations that fuse: m = max(x); hit = x == m or x is NaN; min of (hit ? position : size).
 // In:  any program. Out: one without ARGMAX. The first of equals wins, the first NaN before everything.
 // Positions are i32 where they fit: twice the lanes.
-#include "lib.h"
+#include "plan.h"
 
 static int positions(struct prog *to, tgc_type t, const struct pnode *x, int64_t axis)
 {

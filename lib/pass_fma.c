@@ -2,7 +2,7 @@
 // z - x * y as fma(-x, y, z). Floats only.
 // In:  a program after pass_widen. Out: the same values but for that rounding. The rule looks at the program
 // alone (the product has one user; of two products the first), so fusion never changes bits.
-#include "lib.h"
+#include "plan.h"
 
 struct fuse {
 	int32_t *uses;

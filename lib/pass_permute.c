@@ -1,7 +1,7 @@
 // A permuted contraction, written in the permuted order at once: the gradient of x @ w^T with respect to w comes
 // out in w's own order, so that the optimizer's update can be its epilogue.
 // In:  a program. Out: the same values; PERMUTE of a CONTRACT with one user is a CONTRACT.
-#include "lib.h"
+#include "plan.h"
 
 static int visit(void *user, struct prog *to, const struct prog *from, int node, const int32_t *src)
 {

@@ -4,7 +4,7 @@
 // A value stays wide, unrounded, where its one user is arithmetic of its type or a reduction. Everything else
 // (several users, movement, contractions, compares, casts, outputs) sees it rounded. The rule looks at the
 // program alone, so fusion never changes bits.
-#include "lib.h"
+#include "plan.h"
 
 struct widen {
 	int32_t *uses;

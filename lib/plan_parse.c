@@ -1,7 +1,7 @@
 // A plan from its text (plan_text.c).
 // In:  text. Out: a plan without kernels, or what is wrong and in which line.
 // Not here: soundness (plan_verify.c).
-#include "lib.h"
+#include "plan.h"
 
 #include <ctype.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 //     step kernel g0 with b2=b7 args b1 b7 b3 scalars @4 code 0     (b7 in place of the group's b2)
 //     step copy b3 b4
 // The text parses back (plan_parse.c). Not here: kernels.
-#include "lib.h"
+#include "plan.h"
 
 const char *const plan_buffer_names[] = {
     [BUF_LEAF] = "leaf", [BUF_OUT] = "out", [BUF_ARENA] = "arena", [BUF_FLAGS] = "flags",

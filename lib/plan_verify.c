@@ -3,7 +3,7 @@
 // Checks numbers and shapes of groups, that every value is read after it was written and before its memory is
 // written again, that no two live ranges of the arena overlap, and that outputs and variables get their values.
 // Not here: the program (prog_verify.c), kernels.
-#include "lib.h"
+#include "plan.h"
 
 #include <stdlib.h>
 
@@ -133,28 +133,13 @@ static void write(struct check *c, int buf, int node)
 	c->holds[buf] = node;
 }
 
-static bool in_place(struct check *c, int group, const struct source *s, int n)
+static bool one_leaf(const struct pbuf *a, const struct pbuf *b)
 {
-	const struct plan *p = c->p;
-	const struct group *g = &p->groups[group];
-
-	for (int i = 0; i < g->nroots; i++) {
-		const struct pbuf *b = &p->bufs[g->root_bufs[i]];
-
-		for (int k = 0; k < n; k++) {
-			const struct pbuf *r = &p->bufs[p->node_buf[s[k].node]];
-
-			if (b->cls == BUF_LEAF && r->cls == BUF_LEAF && b->index == r->index &&
-			    (s[k].how != READ_EXACT || r != b))
-				return fail(c, "g%d: reads %%%d elsewhere than where it writes", group,
-				            s[k].node);
-		}
-	}
-	return true;
+	return a->cls == BUF_LEAF && b->cls == BUF_LEAF && a->index == b->index;
 }
 
-// The group writes no memory that another one of its step reads.
-static bool apart(struct check *c, int group, const struct source *s, int n)
+// A group writes no leaf that itself (own) reads elsewhere, and nothing that another one of its step reads.
+static bool apart(struct check *c, int group, const struct source *s, int n, bool own)
 {
 	const struct plan *p = c->p;
 	const struct group *g = &p->groups[group];
@@ -165,7 +150,9 @@ static bool apart(struct check *c, int group, const struct source *s, int n)
 		for (int k = 0; k < n; k++) {
 			const struct pbuf *r = &p->bufs[p->node_buf[s[k].node]];
 
-			if (r == b || (b->cls == BUF_LEAF && r->cls == BUF_LEAF && b->index == r->index))
+			if (own && one_leaf(b, r) && (s[k].how != READ_EXACT || r != b))
+				return fail(c, "g%d: reads %%%d elsewhere than where it writes", group, s[k].node);
+			if (!own && (r == b || one_leaf(b, r)))
 				return fail(c, "g%d: a group beside it reads %%%d, which it overwrites", group,
 				            s[k].node);
 		}
@@ -213,9 +200,9 @@ static bool check_reads(struct check *c, int step, int group)
 		         (p->bufs[buf].first > step || p->bufs[buf].last < step))
 			ok = fail(c, "step %d: b%d is not live", step, buf);
 	}
-	ok = ok && in_place(c, group, s, n);
+	ok = ok && apart(c, group, s, n, true);
 	for (int k = at->group; k < at->group + at->ngroups && ok; k++)
-		ok = k == group || apart(c, k, s, n);
+		ok = k == group || apart(c, k, s, n, false);
 	free(s);
 	return ok;
 }

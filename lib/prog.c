@@ -2,7 +2,7 @@
 // In:  nodes added one by one, sources before users. Out: the same, rewritten, compacted, copied.
 // Keeps: memory in the program's arena only. Out of memory: -1 or false, arena->failed is set.
 // Not here: its text (prog_text.c), what makes it sound (prog_verify.c), graph to program (linear.c).
-#include "lib.h"
+#include "plan.h"
 
 bool prog_reserve(struct prog *p, int n)
 {

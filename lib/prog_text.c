@@ -7,7 +7,7 @@
 //     %2 = permute f32[2:1,2] %0 {1,0}
 //     out %2 -> 0
 // Behind the colon stands a size's symbol, behind @ a leaf. Not here: soundness (prog_verify.c).
-#include "lib.h"
+#include "plan.h"
 
 #include <ctype.h>
 #include <stdlib.h>

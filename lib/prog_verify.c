@@ -2,7 +2,7 @@
 // In:  a program. Out: NULL, or what is wrong with the first bad place.
 // Checks order, counts of operands and attributes, types and shapes of every operation, leaves and outputs; so
 // whoever reads a verified program may trust it. Not here: whether it computes the right thing.
-#include "lib.h"
+#include "plan.h"
 
 __extension__ typedef __int128 wide; // so that no sum or product of attributes wraps
 

@@ -5,7 +5,7 @@
 // and its group runs again before the next use, with the groups whose results are gone by then; each such change
 // makes the fullest step less full, or one fewer of them. The cheapest by bytes and steps saved comes first.
 // Not here: which step uses which memory (memory.c), what a group computes (group.c).
-#include "lib.h"
+#include "plan.h"
 
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 // Program to plan: the list of stages, and what grouping found as groups and buffers of the plan.
 // In:  a linearised program. Out: a plan whose kernels are not lowered yet.
 // Not here: the decisions (group.c, group_store.c, layout.c), steps (order.c), memory (memory.c, remat.c).
-#include "lib.h"
+#include "plan.h"
 
 #include <stdlib.h>
 

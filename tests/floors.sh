@@ -9,8 +9,8 @@ status=0
 fail() { echo "floors: $1"; status=1; }
 
 grep -rn --include='*.[ch]' '#include "\.\./' . && fail 'an #include "../'
-grep -rnE '#include "(lib|codegen|runtime|kit)\.h"' tools examples include && fail 'tools or examples see inside'
-grep -rnE '#include "(lib|codegen|runtime)\.h"' lib/kit && fail 'the kit sees inside'
+grep -rnE '#include "(lib|plan|codegen|runtime|kit)\.h"' tools examples include && fail 'tools or examples see inside'
+grep -rnE '#include "(lib|plan|codegen|runtime)\.h"' lib/kit && fail 'the kit sees inside'
 ls lib/*.c | xargs grep -nE '#include "(codegen|runtime)\.h"|#include <(pthread|fcntl|sys/mman|sys/stat)\.h>' &&
 	fail 'lib reaches up, or knows a file, a thread or a device'
 grep -rnE '#include "runtime\.h"' codegen && fail 'codegen reaches up'

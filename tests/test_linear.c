@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "lib.h"
+#include "plan.h"
 
 #include <pthread.h>
 #include <stdlib.h>
