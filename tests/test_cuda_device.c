@@ -164,7 +164,8 @@ static void test_program(void **state)
 			assert_true(y[i] == x[i] * x[i] + 1);
 	}
 	assert_int_equal(tgc_program_export(p, "/tmp/nowhere/program", "program"), TGC_ERROR_NODEVICE);
-	assert_non_null(strstr(tgc_error_message(c), "of the device cpu can be written, not of cuda"));
+	const char *why = tgc_error_message(c); // a build without LLVM writes none at all, and says that
+	assert_true(strstr(why, "of the device cpu can be written, not of cuda") || strstr(why, "has no LLVM"));
 	tgc_clear_error(c);
 	tgc_program_free(&p);
 	tgc_context_free(&c);
