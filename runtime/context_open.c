@@ -2,7 +2,7 @@
 // In:  options and environment (TGC_DEVICE, TGC_THREADS, TGC_MEMORY_BUDGET). Out: a context that can run, or that
 // says why not.
 // TGC_DEBUG letters: g program, p plan and promotions, f kernels as lowered, k kernels after the passes,
-// l LLVM IR, a assembly, t compile times, e errors as they are recorded.
+// l LLVM IR, a assembly, t compile times, e errors as they are recorded; z: memory is full of NaN before it is used.
 #include "runtime.h"
 
 #include <errno.h>
@@ -17,6 +17,10 @@ struct buffer *device_alloc(struct tgc_context *c, const char *op, int64_t bytes
 	struct buffer *b = buffer_new(device_of(c)->memory, bytes);
 	c->stats.device_bytes = (uint64_t)allocator_bytes(a);
 	c->stats.device_bytes_peak = (uint64_t)allocator_peak(a);
+	if (b && device_poison(c, op, b)) {
+		buffer_unref(b);
+		return NULL;
+	}
 	if (!b && device_of(c)->dead)
 		context_fail(c, TGC_ERROR_NODEVICE, op, "device %s: %s", device_of(c)->name, device_of(c)->dead);
 	else if (!b)

@@ -297,7 +297,11 @@ tgc_status cuda_run(struct tgc_context *c, struct plan_entry *e, void *const *le
 	resolve(c, e, p, leaf_data, out_data);
 	if (d->skip_kernels || e->plan->nsteps == 0)
 		return TGC_OK;
-	s = send_block(c, p, e, leaf_data);
+	s = device_poison(c, "realize", d->arena);
+	if (!s)
+		s = device_poison(c, "realize", d->scratch);
+	if (!s)
+		s = send_block(c, p, e, leaf_data);
 	if (!s && e->trace)
 		s = launch_all(c, p, e);
 	else if (!s && !(s = graph_of(c, p, e, &exec)))

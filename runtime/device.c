@@ -3,6 +3,8 @@
 // Not here: choosing (context_open.c), running (exec.c, cuda_run.c).
 #include "cuda.h"
 
+#include <stdlib.h>
+
 // ---- cpu -----------------------------------------------------------------------------------------------------------
 
 static bool open_cpu(struct tgc_context *c, struct device *d, struct text *why)
@@ -75,6 +77,21 @@ tgc_status device_write(struct tgc_context *c, const char *op, void *to, const v
 tgc_status device_read(struct tgc_context *c, const char *op, void *to, const void *from, size_t bytes)
 {
 	return move(c, op, to, from, bytes, FROM_DEVICE);
+}
+
+tgc_status device_poison(struct tgc_context *c, const char *op, const struct buffer *b)
+{
+	static const size_t piece = 1 << 20;
+	size_t bytes = b && debug_on(c, 'z') ? (size_t)b->bytes : 0;
+	char *ones = bytes ? malloc(piece) : NULL;
+	tgc_status s = TGC_OK;
+	if (!ones)
+		return bytes ? context_fail(c, TGC_ERROR_MEMORY, op, "no memory to fill memory with") : TGC_OK;
+	memset(ones, 0xff, piece);
+	for (size_t at = 0; at < bytes && !s; at += piece)
+		s = device_write(c, op, (char *)b->data + at, ones, bytes - at < piece ? bytes - at : piece);
+	free(ones);
+	return s;
 }
 
 tgc_status device_copy(struct tgc_context *c, const char *op, void *to, const void *from, size_t bytes)

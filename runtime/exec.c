@@ -116,6 +116,8 @@ tgc_status exec_run(struct tgc_context *c, struct plan_entry *e, void *const *le
 	resolve(e, d->arena ? d->arena->data : NULL, leaf_data, out_data);
 	if (d->skip_kernels)
 		return TGC_OK;
+	if (device_poison(c, "realize", d->arena) || device_poison(c, "realize", d->scratch))
+		return c->status;
 	for (int i = 0; i < e->plan->nflags; i++)
 		e->flags[i] = 0;
 	for (int i = 0; i < e->plan->nsteps && !s; i++) {

@@ -91,6 +91,8 @@ extern const struct device_kind *const device_extra __attribute__((weak));
 tgc_status device_write(struct tgc_context *c, const char *op, void *to, const void *from, size_t bytes);
 tgc_status device_read(struct tgc_context *c, const char *op, void *to, const void *from, size_t bytes);
 tgc_status device_copy(struct tgc_context *c, const char *op, void *to, const void *from, size_t bytes);
+// Where TGC_DEBUG has the letter z: all bits set, NaN in every float type. b: NULL allowed.
+tgc_status device_poison(struct tgc_context *c, const char *op, const struct buffer *b);
 static inline bool device_is_far(const struct tgc_context *c) { return device_of(c)->kind->memory; }
 
 // ---- target.c: target records ---------------------------------------------------------------------------------

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "runtime.h"
+
 static void differ(struct tally *t, const struct interp_value *want, int64_t at, double w, double g)
 {
 	if (!t->failed)
@@ -66,9 +68,14 @@ tgc_context *check_context(const char *device, int threads)
 	tgc_context_options o = {.struct_size = sizeof o, .device = device, .threads = threads, .seed = 1};
 	tgc_context *ctx = tgc_context_new(&o);
 
-	if (tgc_error_status(ctx) == TGC_ERROR_NODEVICE)
-		tgc_context_free(&ctx);
-	return ctx;
+	const char *wanted = getenv("TGC_DEVICE");
+
+	if (tgc_error_status(ctx) != TGC_ERROR_NODEVICE)
+		return ctx;
+	if (wanted && strcmp(wanted, device) == 0)
+		fail_msg("%s", tgc_error_message(ctx));
+	tgc_context_free(&ctx);
+	return NULL;
 }
 
 static void tally_status(struct tally *t, tgc_context *ctx, const char *what, int node)
@@ -91,8 +98,25 @@ static void check_shape(struct tally *t, const struct snode *n, const tgc_tensor
 	}
 }
 
+struct bits { // of the outputs, as the first run left them
+	void *of[SK_OUTS];
+};
+
+static void same_bits(struct tally *t, struct bits *first, int out, void *got, size_t bytes)
+{
+	if (!first->of[out]) {
+		first->of[out] = got;
+		return;
+	}
+	if (memcmp(first->of[out], got, bytes) != 0 && !t->failed) {
+		snprintf(t->message, sizeof t->message, "output %d has other bits when it runs again", out);
+		t->failed = true;
+	}
+	free(got);
+}
+
 static void read_outputs(const struct sketch *s, tgc_tensor *const *t, const struct oracle *o, tgc_context *ctx,
-                         struct tally *tally, bool by_class)
+                         struct tally *tally, bool by_class, struct bits *first)
 {
 	for (int i = 0; i < s->nouts && !tally->failed; i++) {
 		const struct snode *n = &s->nodes[s->outs[i]];
@@ -103,7 +127,7 @@ static void read_outputs(const struct sketch *s, tgc_tensor *const *t, const str
 			tally_status(tally, ctx, "read", s->outs[i]);
 		else
 			tally_compare(tally, oracle_value(o, s->outs[i]), got, by_class);
-		free(got);
+		same_bits(tally, first, i, got, bytes);
 	}
 }
 
@@ -144,10 +168,10 @@ static bool expect_index(const struct sketch *s, const struct oracle *o, tgc_con
 	return true;
 }
 
-void check_sketch(const struct sketch *s, tgc_context *ctx, struct tally *t, bool by_class)
+static void check_round(const struct sketch *s, const struct oracle *o, tgc_context *ctx, struct tally *t, bool by_class,
+                        struct bits *first)
 {
 	tgc_tensor *built[SK_NODES], *outs[SK_OUTS];
-	struct oracle o;
 	tgc_status status;
 
 	tgc_scope_begin(ctx);
@@ -160,13 +184,12 @@ void check_sketch(const struct sketch *s, tgc_context *ctx, struct tally *t, boo
 	}
 	for (int i = 0; i < s->nouts; i++)
 		outs[i] = built[s->outs[i]];
-	if (!t->failed && oracle_run(&o, s)) {
+	if (!t->failed) {
 		status = tgc_realize_n(s->nouts, outs);
-		if (!expect_index(s, &o, ctx, status) || (status && o.flag < 0))
+		if (!expect_index(s, o, ctx, status) || (status && o->flag < 0))
 			tally_status(t, ctx, "realize", s->outs[0]);
-		else if (!status && o.flag < 0)
-			read_outputs(s, built, &o, ctx, t, by_class);
-		oracle_free(&o);
+		else if (!status && o->flag < 0)
+			read_outputs(s, built, o, ctx, t, by_class, first);
 	}
 	for (int i = 0; i < s->n; i++)
 		if (tgc_is_variable(built[i]))
@@ -175,17 +198,52 @@ void check_sketch(const struct sketch *s, tgc_context *ctx, struct tally *t, boo
 	tgc_clear_error(ctx);
 }
 
-// What the interpreter says about a linearised program; leaves are read from their host memory.
+// TGC_CHECK_PART=I/N: of the sketches that this process meets, each N-th from the I-th on, so that N processes share a
+// table of them.
+static bool is_mine(void)
+{
+	static unsigned met;
+	const char *part = getenv("TGC_CHECK_PART");
+	unsigned i, n;
+
+	if (!part || sscanf(part, "%u/%u", &i, &n) != 2 || n == 0)
+		return true;
+	return met++ % n == i;
+}
+
+// TGC_CHECK_RUNS=N: each so many times, and all bits the same.
+static int runs(void)
+{
+	const char *n = getenv("TGC_CHECK_RUNS");
+
+	return n && atoi(n) > 1 ? atoi(n) : 1;
+}
+
+void check_sketch(const struct sketch *s, tgc_context *ctx, struct tally *t, bool by_class)
+{
+	struct bits first = {{NULL}};
+	struct oracle o;
+
+	if (!is_mine() || !oracle_run(&o, s))
+		return;
+	for (int i = 0; i < runs() && !t->failed; i++)
+		check_round(s, &o, ctx, t, by_class, &first);
+	for (int i = 0; i < SK_OUTS; i++)
+		free(first.of[i]);
+	oracle_free(&o);
+}
+
+// What the interpreter says about a linearised program; leaves are copied from the device's memory.
 struct reference {
 	struct arena arena;
 	struct linear l;
 	struct interp_value *values;
-	const void **leaf_data;
+	void **leaf_data; // of scalars: into scalars; else malloc'ed
 	int64_t *scalars;
 	int32_t flag;
 };
 
-static bool reference_leaves(struct reference *r)
+static bool reference_leaves(struct reference *r, tgc_context *ctx)
 {
 	int n = r->l.prog.nleaves;
 
@@ -193,7 +251,7 @@ static bool reference_leaves(struct reference *r)
 	r->scalars = calloc((size_t)n + 1, sizeof *r->scalars);
 	for (int i = 0; i < n; i++) {
 		struct node *node = r->l.leaf_nodes[i];
-		const struct buffer *buf = node->buf;
+		size_t bytes;
 
 		r->leaf_data[i] = &r->scalars[i];
 		if (r->l.prog.leaves[i].cls == LEAF_SCALAR) {
@@ -203,11 +261,10 @@ static bool reference_leaves(struct reference *r)
 				interp_store_i((tgc_type)node->type, &r->scalars[i], 0, r->l.leaf_values[i].i);
 			continue;
 		}
-		if (!buf && node->op == OP_VARIABLE)
-			buf = node_variable(node)->buf;
-		if (!buf)
+		bytes = (size_t)node_elems(node) * tgc_type_bytes((tgc_type)node->type);
+		r->leaf_data[i] = calloc(bytes + 8, 1);
+		if (realize_read(ctx, node, r->leaf_data[i], bytes))
 			return false;
-		r->leaf_data[i] = buf->data;
 	}
 	return true;
 }
@@ -221,10 +278,10 @@ static bool reference_run(struct reference *r, tgc_context *ctx, int n, tgc_tens
 	arena_init(&r->arena, &ctx->host);
 	for (int i = 0; i < n; i++)
 		outs[i] = tensors[i]->node;
-	if (!linear_build(ctx, &r->l, &r->arena, n, outs, NULL, 0, NULL) || !reference_leaves(r))
+	if (!linear_build(ctx, &r->l, &r->arena, n, outs, NULL, 0, NULL) || !reference_leaves(r, ctx))
 		return false;
 	r->values = calloc((size_t)r->l.prog.n + 1, sizeof *r->values);
-	return interp_run(ctx, &r->l.prog, r->leaf_data, r->values, &r->flag) == TGC_OK;
+	return interp_run(ctx, &r->l.prog, (const void *const *)r->leaf_data, r->values, &r->flag) == TGC_OK;
 }
 
 static void reference_free(struct reference *r)
@@ -232,6 +289,9 @@ static void reference_free(struct reference *r)
 	if (r->values)
 		interp_values_free(&r->l.prog, r->values);
 	free(r->values);
+	for (int i = 0; i < r->l.prog.nleaves; i++)
+		if (r->l.prog.leaves[i].cls != LEAF_SCALAR)
+			free(r->leaf_data[i]);
 	free(r->leaf_data);
 	free(r->scalars);
 	arena_free(&r->arena);

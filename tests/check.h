@@ -21,9 +21,11 @@ void tally_compare(struct tally *t, const struct interp_value *want, const void 
 
 // The devices a test runs on; count in *n. TGC_DEVICE narrows it to one.
 const char *const *check_devices(int *n);
-tgc_context *check_context(const char *device, int threads); // NULL if the device is not there
+// NULL if the device is not there; if TGC_DEVICE names it, the test fails.
+tgc_context *check_context(const char *device, int threads);
 
-// Builds, runs and compares every output of s in ctx. Counts into t; a status is a failure too.
+// Builds, runs and compares every output of s in ctx. Counts into t; a status is a failure too. TGC_CHECK_PART leaves
+// most of them out, TGC_CHECK_RUNS repeats each (check.c).
 void check_sketch(const struct sketch *s, tgc_context *ctx, struct tally *t, bool by_class);
 // Runs tensors of ctx and compares them with the interpreter on their linearised program: for graphs that no
 // sketch describes, such as gradients.

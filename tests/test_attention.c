@@ -63,7 +63,7 @@ static void compare(tgc_context *c, int out, tgc_tensor *t, int n, const char *w
 static void agrees(int length, int width, bool causal, bool backward)
 {
 	tgc_context *c = tgc_context_new(
-	    &(tgc_context_options){.struct_size = sizeof(tgc_context_options), .device = "cpu"});
+	    &(tgc_context_options){.struct_size = sizeof(tgc_context_options), .device = getenv("TGC_DEVICE") ? NULL : "cpu"});
 	if (tgc_error_status(c) == TGC_ERROR_NODEVICE) {
 		tgc_context_free(&c);
 		skip();

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-static const char *const devices[] = {"interp", "cpu"};
+static const char *devices[] = {"interp", "cpu"}; // TGC_DEVICE replaces the second
 enum { ROWS = 5, COLS = 17, MAX = 4096 };
 
 static tgc_context *open_device(const char *name)
@@ -290,6 +290,8 @@ ON_DEVICES(random_is_random)
 
 int main(void)
 {
+	const char *wanted = getenv("TGC_DEVICE");
+	devices[1] = wanted && *wanted ? wanted : devices[1];
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_activations_agree), cmocka_unit_test(test_rows_agree),
 	    cmocka_unit_test(test_attention_agrees),  cmocka_unit_test(test_einsum_agrees),

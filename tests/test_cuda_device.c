@@ -207,6 +207,26 @@ static void test_sticky(void **state)
 	tgc_context_free(&c);
 }
 
+// TGC_DEBUG=z: what is handed out is full of NaN, what a plan leaves in the arena too.
+static void test_poison(void **state)
+{
+	unsigned char got[48];
+	(void)state;
+	environment("TGC_DEBUG", "z");
+	tgc_context *c = must_open();
+	environment("TGC_DEBUG", NULL);
+	struct buffer *b = device_alloc(c, "test", sizeof got);
+	assert_non_null(b);
+	assert_int_equal(device_read(c, "test", got, b->data, sizeof got), TGC_OK);
+	for (size_t i = 0; i < sizeof got; i++)
+		assert_int_equal(got[i], 0xff);
+	buffer_unref(b);
+	struct outcome o;
+	train(c, &o);
+	assert_true(o.loss[5] < o.loss[0]);
+	tgc_context_free(&c);
+}
+
 static void test_memory(void **state)
 {
 	(void)state;
@@ -296,7 +316,7 @@ int main(void)
 	    cmocka_unit_test(test_train),         cmocka_unit_test(test_disk),
 	    cmocka_unit_test(test_program),       cmocka_unit_test(test_index),
 	    cmocka_unit_test(test_sticky),        cmocka_unit_test(test_memory),
-	    cmocka_unit_test(test_failing_calls),
+	    cmocka_unit_test(test_failing_calls), cmocka_unit_test(test_poison),
 	};
 	return cmocka_run_group_tests(tests, open_folder, close_folder);
 }

@@ -24,7 +24,7 @@ static float *numbers(size_t n, uint32_t seed)
 
 static tgc_context *device(int threads)
 {
-	tgc_context_options o = {.struct_size = sizeof o, .device = "cpu", .threads = threads};
+	tgc_context_options o = {.struct_size = sizeof o, .device = getenv("TGC_DEVICE") ? NULL : "cpu", .threads = threads};
 	tgc_context *c = tgc_context_new(&o);
 	if (tgc_error_status(c) == TGC_OK)
 		return c;

@@ -119,18 +119,24 @@ static bool part_is_name(const char *part, size_t n)
 	return false;
 }
 
+static bool is_gpu(void)
+{
+	const char *device = getenv("TGC_DEVICE");
+	return device && !strncmp(device, "cuda", 4);
+}
+
 // Marks the wanted ones; returns how many, 0 with a message if a part of the list names none.
 static int choose(const char *only, bool *wanted)
 {
 	int all = 0;
 	for (int i = 0; i < bench_workloads_count; i++)
-		wanted[i] = !only;
+		wanted[i] = !only && (is_gpu() || !bench_workloads[i].gpu);
 	for (const char *part = only; part && *part; part += *part == ',') {
 		size_t n = strcspn(part, ",");
 		bool whole = part_is_name(part, n);
 		int found = 0;
 		for (int i = 0; i < bench_workloads_count; i++)
-			if (n && begins(bench_workloads[i].name, part, n, whole))
+			if (n && (whole || is_gpu() || !bench_workloads[i].gpu) && begins(bench_workloads[i].name, part, n, whole))
 				wanted[i] = true, found++;
 		if (!found) {
 			fprintf(stderr, "tgc bench: no workload is named \"%.*s\"; --list shows them\n", (int)n,
@@ -157,15 +163,16 @@ static bool run(const struct bench_workload *w, const struct options *o, struct 
 	}
 	if (!bench_measure(w, o->threads, o->rounds, peer, out))
 		return false;
-	if (out->error > WORST_ERROR)
+	double worst = w->rough > 0 ? w->rough : WORST_ERROR;
+	if (out->error > worst)
 		fprintf(stderr, "tgc bench: %s differs from its value in f64 by %g\n", w->name, out->error);
-	return out->error <= WORST_ERROR;
+	return out->error <= worst;
 }
 
 static int run_all(const struct options *o, const bool *wanted, int count, const struct bench_old *old)
 {
 	int status = 0, at = 0;
-	struct bench_peer *peer = o->peers ? bench_peer_start(o->peers, o->threads) : NULL;
+	struct bench_peer *peer = o->peers ? bench_peer_start(o->peers, o->threads, is_gpu()) : NULL;
 	if (o->peers && !peer)
 		return 1;
 	if (!o->json)

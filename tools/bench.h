@@ -25,6 +25,8 @@ struct bench_workload {
 	int inputs;
 	double flops, bytes; // of a step; the one that is not 0 names the ceiling
 	int64_t n[4];        // what record needs to know besides
+	bool gpu;            // of a size for a GPU: left out elsewhere, unless it is named
+	double rough;        // the error that 16-bit floats explain; 0: bench.c's bound
 	bool params;         // it has parameters, made where they are first met
 	bool assigns;        // it has no outputs
 	tgc_optim *(*optim)(tgc_module *m); // NULL: outputs are realized; else out[0] is a loss, and a step is tgc_step
@@ -58,6 +60,7 @@ bool bench_open_within(struct bench_run *r, const struct bench_workload *w, int 
 void bench_close(struct bench_run *r);
 // Records and runs one step in a scope of its own, which the caller ends. `out` as record's.
 tgc_status bench_step(struct bench_run *r, tgc_tensor **out, int *count);
+bool bench_is_far(const tgc_context *c); // its memory is not the host's, which does not wait for its kernels
 // Largest difference of any output from the same graph in f64, relative to that output's largest value; infinite if
 // one is not finite. -1: there are no outputs to compare.
 double bench_check(struct bench_run *r);
@@ -67,6 +70,21 @@ int bench_mlp(struct bench_run *r, tgc_tensor **out);
 int bench_cnn(struct bench_run *r, tgc_tensor **out);
 int bench_resnet20(struct bench_run *r, tgc_tensor **out);
 int bench_gpt_small(struct bench_run *r, tgc_tensor **out);
+
+// ---- bench_device.c ------------------------------------------------------------------------------------------
+void bench_wait(tgc_context *c);         // until all that was asked of its device is done
+// Of one step of many that are queued one behind the other, in steady state. Negative: a step was false.
+double bench_far_seconds(tgc_context *c, bool (*step)(void *user), void *user);
+struct bench_device {
+	tgc_context *c;
+	tgc_tensor *from, *to, *by, *plus;
+	int64_t bytes, elems;
+};
+// moved: bytes read and written by the copy; 0: multiply and add instead. False: the context holds the error.
+bool bench_device_open(struct bench_device *d, tgc_context *c, double moved);
+void bench_device_close(struct bench_device *d);
+double bench_device_copy(struct bench_device *d); // GB/s
+double bench_device_fma(struct bench_device *d);  // GFLOP/s
 
 // ---- bench_first.c -------------------------------------------------------------------------------------------
 struct bench_first {
@@ -99,13 +117,15 @@ struct bench_peer_result {
 struct bench_result {
 	const struct bench_workload *w;
 	struct bench_first cold, warm;
+	char device[16];
 	double ms, rate, ceiling, percent, error; // medians; percent: of the pairs
 	double host_us;              // of a step, in finding its plan and binding; -1: not told (a step of no network)
 	unsigned long long launches; // of a step
 	struct bench_peer_result peers[BENCH_PEERS];
 	int peers_count;
 };
-double bench_timed_step(struct bench_run *r); // milliseconds, recording it included; negative: an error
+// Milliseconds, recording it included; negative: an error. Not waited for on a device that works by itself.
+double bench_timed_step(struct bench_run *r);
 double bench_median(double *v, int n);        // sorts v
 struct bench_peer;
 // False: the context reported an error, already printed.
@@ -121,7 +141,7 @@ bool bench_folder_remove(const char *path);                        // with all t
 
 // ---- bench_peer.c ---------------------------------------------------------------------------------------------
 // Other frameworks, in a process of their own. NULL: said why.
-struct bench_peer *bench_peer_start(const char *python, int threads);
+struct bench_peer *bench_peer_start(const char *python, int threads, bool gpu);
 bool bench_peer_stop(struct bench_peer *p); // false: it had ended before
 // Hands the inputs over and, of a network, takes the first BENCH_STEPS steps on both sides; fills in kinds, errors and
 // first_ms; returns how many kinds know the workload. r: just opened.

@@ -69,7 +69,7 @@ static bool write_scripts(const struct bench_peer *p)
 	return good;
 }
 
-struct bench_peer *bench_peer_start(const char *python, int threads)
+struct bench_peer *bench_peer_start(const char *python, int threads, bool gpu)
 {
 	char path[96], count[16];
 	struct bench_peer *p = calloc(1, sizeof *p);
@@ -83,7 +83,7 @@ struct bench_peer *bench_peer_start(const char *python, int threads)
 	snprintf(path, sizeof path, "%s/%s", p->folder, scripts[0].name);
 	snprintf(count, sizeof count, "%d", threads);
 	// -B: no compiled copies beside the scripts
-	char *argv[] = {(char *)python, "-B", path, count, NULL};
+	char *argv[] = {(char *)python, "-B", path, count, gpu ? "cuda" : "cpu", NULL};
 	p->pid = write_scripts(p) ? bench_spawn(argv, &p->to, &p->from) : -1;
 	if (p->pid > 0 && p->to && p->from)
 		return p;

@@ -3,14 +3,15 @@ A framework is a file bench_peers_NAME.py with a function kinds(name, inputs, pa
 that prepares it and returns one step, or None; a step returns what it computed, for a network its loss."""
 import importlib, os, sys, time
 
-THREADS = int(sys.argv[1])
+THREADS, DEVICE = int(sys.argv[1]), sys.argv[2]
+os.environ["TGC_PEER_DEVICE"] = DEVICE
 os.environ["JAX_PLATFORMS"] = "cpu"
 answers = os.fdopen(os.dup(1), "w")  # libraries may print
 os.dup2(2, 1)
 
 import numpy as np
 
-FRAMEWORKS = ["torch", "jax", "tinygrad"]
+FRAMEWORKS = ["torch", "jax", "tinygrad"] if DEVICE == "cpu" else ["torch"]
 
 
 def frameworks():
@@ -29,7 +30,7 @@ def frameworks():
 
 def distance(got, wanted):
     """Largest difference, relative to the largest value; infinite if a value is not finite."""
-    got = np.asarray(got.detach() if hasattr(got, "detach") else got).astype(np.float64).reshape(wanted.shape)
+    got = np.asarray(got.detach().cpu() if hasattr(got, "detach") else got).astype(np.float64).reshape(wanted.shape)
     worst = float(np.max(np.abs(got - wanted)) / max(np.max(np.abs(wanted)), 1e-30))
     return worst if np.isfinite(worst) else float("inf")
 
@@ -56,6 +57,7 @@ def prepare(name, folder, inputs, params, outs, steps):
                 print(f"tgc bench: {name} in {kind}: its first step", file=sys.stderr)
                 t = time.perf_counter()
                 first = step()
+                wait()
                 ms = 1e3 * (time.perf_counter() - t)
                 said.append(f"{kind} {check(step, first, wanted, steps):g} {ms:.3f}")
                 ready[kind] = step
@@ -70,8 +72,28 @@ def timed(step):
     return 1e3 * (time.perf_counter() - t)
 
 
+def wait():
+    """Until the device has done all that it was asked for."""
+    for framework in found:
+        getattr(framework, "wait", lambda: None)()
+
+
+def far_turn(step):
+    """One untimed step, then steps for 4 ms of host time, at most 64, waited for once. As bench_device.c does it."""
+    step()
+    wait()
+    t, n = time.perf_counter(), 0
+    while n == 0 or (n < 64 and time.perf_counter() - t < 4e-3):
+        step()
+        n += 1
+    wait()
+    return 1e3 * (time.perf_counter() - t) / n
+
+
 def turn(step):
     """One untimed step, then timed ones for 4 ms, at most 9: their median. As bench_time.c does it."""
+    if DEVICE != "cpu":
+        return far_turn(step)
     step()
     times = []
     while not times or (len(times) < 9 and sum(times) < 4):

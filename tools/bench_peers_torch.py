@@ -1,5 +1,5 @@
 """The benchmark's workloads in PyTorch: eager, eager on channels-last tensors where there are images, and compiled (on
-those too). Of a network, forward pass and loss are compiled together; the optimizers are torch's fused ones."""
+those too); on a GPU also eager steps captured in a CUDA graph. Of a network, forward pass and loss are compiled together; the optimizers are torch's fused ones."""
 import os
 
 os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # a first step is one that nothing was compiled for
@@ -10,9 +10,20 @@ import torch.nn.functional as F
 
 from bench_peers_names import conv_numbers
 
+DEVICE = os.environ.get("TGC_PEER_DEVICE", "cpu")
+GPU_SIZES = {"layernorm_fwd_32768x4096": "layernorm_fwd", "layernorm_fb_32768x4096": "layernorm_fb", "head_8192": "head"}
+
 
 def start(threads):
     torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # f32 is exact, as ours
+    if DEVICE == "cuda" and not torch.cuda.is_available():
+        raise ImportError("it sees no GPU")
+
+
+def wait():
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
 
 
 def reset():
@@ -35,7 +46,7 @@ def plain_function(name):
             return lambda x, w, d: torch.nn.grad.conv2d_weight(x, w.shape, d, st, k // 2, 1, g)
         return lambda x, w: F.conv2d(x, w, None, st, k // 2, 1, g)
     return {
-        "layernorm_fwd": lambda x, g, b: F.layer_norm(x, (768,), g, b),
+        "layernorm_fwd": lambda x, g, b: F.layer_norm(x, x.shape[-1:], g, b),
         "gelu_chain": lambda x, b, s: F.gelu(x + b, approximate="tanh") + s,
         "sum_axis0": lambda x: x.sum(0), "sum_axis1": lambda x: x.sum(1), "sum_all": lambda x: x.sum(),
         "argmax_axis1": lambda x: x.argmax(1),
@@ -47,7 +58,7 @@ def plain_function(name):
 def backward(name):
     """(forward, which inputs want a gradient, which is the gradient handed down or None)."""
     return {
-        "layernorm_fb": (lambda x, d, g, b: F.layer_norm(x, (768,), g, b), (0, 2, 3), 1),
+        "layernorm_fb": (lambda x, d, g, b: F.layer_norm(x, x.shape[-1:], g, b), (0, 2, 3), 1),
         "attention": (lambda d, q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), (1, 2, 3), 0),
         "head": (lambda h, y, w: F.cross_entropy(h @ w.t(), y), (0, 2), None),
     }.get(name)
@@ -113,12 +124,12 @@ class Gpt(nn.Module):
         self.norm, self.out = nn.LayerNorm(128), nn.Linear(128, 65)
 
     def forward(self, i):
-        x = self.tokens(i.view(12, 64)) + self.places(torch.arange(64))
+        x = self.tokens(i.view(12, 64)) + self.places(torch.arange(64, device=i.device))
         return self.out(self.norm(self.layers(x))).view(768, 65)
 
 
 def tensor(a, layout):
-    t = torch.from_numpy(a.copy())
+    t = torch.from_numpy(a.copy()).to(DEVICE)
     if t.dtype == torch.int32:
         return t.long()
     return t.contiguous(memory_format=layout) if t.dim() == 4 else t
@@ -129,27 +140,62 @@ def fill(net, params):
     turned = {id(m.weight) for m in net.modules() if isinstance(m, nn.Linear)}
     with torch.no_grad():
         for p, a in zip(net.parameters(), params, strict=True):
-            a = torch.from_numpy(a)
+            a = torch.from_numpy(a).to(DEVICE)
             p.copy_(a.t() if id(p) in turned else a.view(p.shape))
 
 
 def optimizer(name, params):
     if name == "resnet20":
         return torch.optim.SGD(params, lr=0.1, momentum=0.9, weight_decay=1e-4, fused=True)
-    return torch.optim.AdamW(params, lr=1e-3, weight_decay=0, fused=True)
+    return torch.optim.AdamW(params, lr=1e-3, weight_decay=0, fused=True, capturable=DEVICE == "cuda")
+
+
+def state_of(opt):
+    """Tensors that the optimizer keeps; none before its first step."""
+    return [v for s in opt.state.values() for v in s.values() if torch.is_tensor(v)]
 
 
 def train_step(name, net, args, params, wrap, layout):
-    net = net.to(memory_format=layout)
+    net = net.to(DEVICE, memory_format=layout)
     fill(net, params)
     opt, forward = optimizer(name, net.parameters()), wrap(lambda x, y: F.cross_entropy(net(x), y))
 
-    def step():
+    def run():
         opt.zero_grad(set_to_none=True)
         loss = forward(*args)
         loss.backward()
         opt.step()
-        return [loss.item()]
+        return [loss.detach()]
+    return run, lambda: [*net.parameters(), *net.buffers(), *state_of(opt)]
+
+
+def numbers(run):
+    """A step whose results the host has when it returns."""
+    return lambda: [r.item() for r in run()]
+
+
+def graphed(run, keep):
+    """A step as one CUDA graph. What warming up and capturing changed is put back: `keep` are tensors."""
+    side = torch.cuda.Stream()
+    before = [t.detach().clone() for t in keep()]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            run()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = run()
+    with torch.no_grad():
+        for i, t in enumerate(keep()):
+            if i < len(before):
+                t.copy_(before[i])
+            else:
+                t.zero_()  # an optimizer's state that the first step made
+
+    def step():
+        graph.replay()
+        return results
     return step
 
 
@@ -170,23 +216,28 @@ def adam_step(given, wrap):
     params = [nn.Parameter(tensor(p, torch.contiguous_format)) for p in given[::2]]
     for p, g in zip(params, given[1::2]):
         p.grad = tensor(g, torch.contiguous_format)
-    update = wrap(optimizer("adam", params).step)
+    opt = optimizer("adam", params)
+    update = wrap(opt.step)
 
     def step():
         update()
         return [a for p in params for a in (p, p.grad)]
-    return step
+    return step, lambda: [*params, *state_of(opt)]
 
 
-def make(name, inputs, params, wrap, layout=torch.contiguous_format):
+def make(name, inputs, params, wrap, layout=torch.contiguous_format, graph=False):
     if name == "adam":
-        return adam_step(params, wrap)
+        step, keep = adam_step(params, wrap)
+        return graphed(step, keep) if graph else step
+    name = GPU_SIZES.get(name, name)
     net = network(name)
     if net:
-        return train_step(name, net, [tensor(a, layout) for a in inputs], params, wrap, layout)
+        step, keep = train_step(name, net, [tensor(a, layout) for a in inputs], params, wrap, layout)
+        return numbers(graphed(step, keep) if graph else step)
     args = [tensor(a, layout) for a in inputs + params]
     if backward(name):
-        return backward_step(name, args, wrap)
+        step = backward_step(name, args, wrap)
+        return graphed(step, list) if graph else step
     f = plain_function(name)
     if not f:
         return None
@@ -195,7 +246,7 @@ def make(name, inputs, params, wrap, layout=torch.contiguous_format):
     def step():
         with torch.no_grad():
             return [forward(*args)]
-    return step
+    return graphed(step, list) if graph else step
 
 
 def kinds(name, inputs, params):
@@ -205,5 +256,7 @@ def kinds(name, inputs, params):
     out = {"torch": lambda: make(name, inputs, params, plain)}
     if images:
         out["torch.channels_last"] = lambda: make(name, inputs, params, plain, layout)
+    if DEVICE == "cuda":
+        out["torch.graph"] = lambda: make(name, inputs, params, plain, layout, True)
     out["torch.compile"] = lambda: make(name, inputs, params, compiled, layout)
     return out

@@ -48,14 +48,26 @@ static double turn(struct bench_run *r)
 	return n ? bench_median(ms, n) : -1;
 }
 
+static bool far_step(void *user) { return bench_timed_step(user) >= 0; }
+
+static double turn_of(struct bench_run *r)
+{
+	return bench_is_far(r->c) ? 1e3 * bench_far_seconds(r->c, far_step, r) : turn(r);
+}
+
 struct buffers {
-	struct ceiling *threads;
+	struct ceiling *threads; // NULL: the device's ceilings
+	struct bench_device device;
 	float *from, *to;
 	size_t bytes; // of each
 };
 
-static bool buffers_open(struct buffers *b, int threads, double moved)
+static bool buffers_open(struct buffers *b, tgc_context *c, int threads, double moved)
 {
+	if (bench_is_far(c)) {
+		*b = (struct buffers){0};
+		return bench_device_open(&b->device, c, moved);
+	}
 	*b = (struct buffers){.threads = ceiling_open(threads), .bytes = (size_t)moved / 2 / 64 * 64};
 	if (!b->bytes || !b->threads)
 		return b->threads;
@@ -70,9 +82,17 @@ static bool buffers_open(struct buffers *b, int threads, double moved)
 
 static void buffers_close(struct buffers *b)
 {
+	bench_device_close(&b->device);
 	ceiling_close(b->threads);
 	free(b->from);
 	free(b->to);
+}
+
+static double ceiling_of(struct buffers *b)
+{
+	if (!b->threads)
+		return b->device.bytes ? bench_device_copy(&b->device) : bench_device_fma(&b->device);
+	return b->bytes ? ceiling_copy(b->threads, b->to, b->from, b->bytes) : ceiling_fma(b->threads);
 }
 
 static void rounds(struct bench_run *r, int count, struct buffers *b, struct bench_peer *peer,
@@ -83,10 +103,10 @@ static void rounds(struct bench_run *r, int count, struct buffers *b, struct ben
 	int turns[BENCH_PEERS] = {0};
 	double work = 1e-6 * (r->w->flops > 0 ? r->w->flops : r->w->bytes);
 	for (int i = 0; i < count; i++) {
-		ms[i] = turn(r);
+		ms[i] = turn_of(r);
 		if (ms[i] < 0)
 			return;
-		ceiling[i] = b->bytes ? ceiling_copy(b->threads, b->to, b->from, b->bytes) : ceiling_fma(b->threads);
+		ceiling[i] = ceiling_of(b);
 		percent[i] = 100 * work / ms[i] / ceiling[i];
 		for (int p = 0; p < out->peers_count; p++) {
 			if (turns[p] == FEW && theirs[p][0] > SLOW * ms[0])
@@ -123,11 +143,14 @@ bool bench_measure(const struct bench_workload *w, int threads, int count, struc
                    struct bench_result *out)
 {
 	struct bench_run r;
-	struct buffers b;
-	bool good = buffers_open(&b, threads, w->bytes);
-	if (!good)
-		fprintf(stderr, "tgc bench: no memory for the copy that %s is compared with\n", w->name);
-	if (bench_open(&r, w, threads) && good) {
+	struct buffers b = {0};
+	bool good = bench_open(&r, w, threads);
+	snprintf(out->device, sizeof out->device, "%s", tgc_device_name(r.c));
+	if (good && !buffers_open(&b, r.c, threads, w->bytes)) {
+		fprintf(stderr, "tgc bench: no memory for what %s is compared with\n", w->name);
+		good = false;
+	}
+	if (good) {
 		if (peer)
 			out->peers_count = bench_peer_open(peer, &r, out->peers);
 		out->error = bench_check(&r);
@@ -139,7 +162,7 @@ bool bench_measure(const struct bench_workload *w, int threads, int count, struc
 	}
 	good = good && tgc_error_status(r.c) == TGC_OK;
 	tgc_print_error(r.c);
-	bench_close(&r);
 	buffers_close(&b);
+	bench_close(&r);
 	return good;
 }

@@ -38,8 +38,9 @@ static int backward(tgc_tensor *y, tgc_tensor *dy, int count, tgc_tensor *const 
 
 static int layernorm_fb(struct bench_run *r, tgc_tensor **out)
 {
-	tgc_tensor *x = bench_input(r, 0), *gamma = bench_param(r, TGC_SHAPE(768), 0, 1);
-	tgc_tensor *beta = bench_param(r, TGC_SHAPE(768), 0, 0);
+	int64_t width = r->w->in[0].shape.dims[1];
+	tgc_tensor *x = bench_input(r, 0), *gamma = bench_param(r, TGC_SHAPE(width), 0, 1);
+	tgc_tensor *beta = bench_param(r, TGC_SHAPE(width), 0, 0);
 	out[0] = tgc_layer_norm(x, gamma, beta, 1e-5);
 	return 1 + backward(out[0], bench_input(r, 1), 3, (tgc_tensor *[]){x, gamma, beta}, out + 1);
 }
@@ -161,6 +162,9 @@ static tgc_optim *sgd(tgc_module *m) { return tgc_sgd(m, .lr = 0.1, .momentum = 
 #define MATMUL(m, n, k)                                                                                      \
 	{.name = "matmul_" #m "x" #n "x" #k, .record = matmul, .in = {M(m, k), M(k, n)}, .inputs = 2,        \
 	 .flops = 2.0 * m * n * k}
+#define GPU_MATMUL(n)                                                                                        \
+	{.name = "matmul_" #n "x" #n "x" #n, .gpu = true, .record = matmul, .in = {M(n, n), M(n, n)},        \
+	 .inputs = 2, .flops = 2.0 * n * n * n}
 #define CONV1(batch, size, ci, co, s, st, g, suffix, which)                                                  \
 	{.name = "conv" #size "_" #ci "-" #co "_" #s "_s" #st "_g" #g suffix, .record = conv,                \
 	 .in = {M(batch, ci, s, s), M(co, ci / g, size, size), M(batch, co, s / st, s / st)},                \
@@ -218,6 +222,16 @@ const struct bench_workload bench_workloads[] = {
     {.name = "transpose", .record = transpose, SQUARE, .bytes = 2.0 * 4 * 4096 * 4096},
     {.name = "gather_32k", .record = gather_32k, .in = {M(50257, 768), INDEX(32768, 50257)}, .inputs = 2,
      .bytes = 2.0 * 4 * 32768 * 768},
+    {.name = "softmax_8192x4096", .gpu = true, .record = softmax, .in = {M(8192, 4096)}, .inputs = 1,
+     .bytes = 2.0 * 4 * 8192 * 4096},
+    {.name = "layernorm_fwd_32768x4096", .gpu = true, .record = layernorm_fwd, .in = {M(32768, 4096), M(4096), M(4096)},
+     .inputs = 3, .bytes = 2.0 * 4 * 32768 * 4096},
+    {.name = "layernorm_fb_32768x4096", .gpu = true, .record = layernorm_fb, .in = {M(32768, 4096), M(32768, 4096)},
+     .inputs = 2, .params = true, .bytes = 5.0 * 4 * 32768 * 4096},
+    {.name = "head_8192", .gpu = true, .record = head, .in = {M(8192, 768), INDEX(8192, 50257)}, .inputs = 2,
+     .params = true, .flops = 6.0 * 8192 * 768 * 50257},
+    GPU_MATMUL(4096),
+    GPU_MATMUL(8192),
 };
 const int bench_workloads_count = sizeof bench_workloads / sizeof *bench_workloads;
 _Static_assert(sizeof bench_workloads / sizeof *bench_workloads <= BENCH_WORKLOADS, "more workloads than bench.c marks");
