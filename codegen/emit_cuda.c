@@ -314,7 +314,7 @@ static void parameters(struct cuda *e, bool scratch)
 		if (b->space != SPACE_GLOBAL)
 			continue;
 		if (b->segmented)
-			text_add(e->out, "%sTG_GLOBAL %s%s *const *b%d", comma, constant, type, i);
+			text_add(e->out, "%sTG_GLOBAL %s%s *const *TG_RESTRICT b%d", comma, constant, type, i);
 		else
 			text_add(e->out, "%sTG_GLOBAL %s%s *TG_RESTRICT b%d", comma, constant, type, i);
 		comma = ", ";

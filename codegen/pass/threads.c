@@ -80,15 +80,16 @@ static void strided(struct kcopy *cp, const struct axes *a, int lane, int units,
 	kb_end(b, loop, NULL);
 }
 
-// The last elements, fewer than a vector: single ones, by the first threads.
-static void rest(struct kcopy *cp, const struct axes *a, int thread, int vector)
+// The last of n elements (a value), fewer than a vector: single ones, by the first threads.
+static void rest(struct kcopy *cp, const struct axes *a, int thread, int n, int vector)
 {
 	struct kbuild *b = cp->b;
-	int64_t n = a->total % vector;
-	if (!n)
+	if (vector == 1 || (a->total >= 0 && a->total % vector == 0))
 		return;
-	int kept = threads_guard(b, &thread, kb_int(b, n), true);
-	body_in_lane(cp, a, kb_iadd(b, thread, kb_int(b, a->total - n)), 1);
+	int done = kb_imul(b, kb_idiv(b, n, vector), vector);
+	int left = kb_affine(b, 0, 2, (int64_t[]){1, -1}, (int[]){n, done});
+	int kept = threads_guard(b, &thread, left, true);
+	body_in_lane(cp, a, kb_iadd(b, thread, done), 1);
 	close(b, kept);
 }
 
@@ -97,12 +98,12 @@ static void flat_inside(struct kcopy *cp, const struct axes *a, int vector)
 	struct threads *s = cp->user;
 	struct kbuild *b = cp->b;
 	const struct kloop *l = &cp->from->loops[a->loop[0]];
-	int units = a->total >= 0 ? kb_int(b, a->total / vector)
-	                          : kb_affine(b, 0, 2, (int64_t[]){1, -1},
-	                                      (int[]){kcopy_value(cp, l->hi), kcopy_value(cp, l->lo)});
+	int n = a->total >= 0 ? kb_int(b, a->total)
+	                      : kb_affine(b, 0, 2, (int64_t[]){1, -1},
+	                                  (int[]){kcopy_value(cp, l->hi), kcopy_value(cp, l->lo)});
 	int lanes = range(b, AXIS_LANE, s->width), lane = kb_index(b, lanes);
-	strided(cp, a, lane, units, a->total >= 0 ? a->total / vector : -1, vector);
-	rest(cp, a, lane, vector);
+	strided(cp, a, lane, kb_idiv(b, n, vector), a->total >= 0 ? a->total / vector : -1, vector);
+	rest(cp, a, lane, n, vector);
 	kb_end(b, lanes, NULL);
 }
 
@@ -122,7 +123,7 @@ static void flat(struct kcopy *cp, const struct axes *a, int vector)
 	int first = at, kept = threads_guard(b, &at, kb_int(b, units), units % t);
 	body_in_lane(cp, a, at, vector);
 	close(b, kept);
-	rest(cp, a, first, vector);
+	rest(cp, a, first, kb_int(b, a->total), vector);
 	kb_end(b, lanes, NULL);
 	close(b, loop);
 }

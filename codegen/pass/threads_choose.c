@@ -100,12 +100,15 @@ static void look(const struct kernel *k, int region, int red, int last, struct c
 
 // ---- choices
 
+// A part of a segment has no constant length: what is left of it are single elements.
 static int vector_of(const struct threads *s, const struct axes *a, const struct content *c, int body)
 {
 	int v = c->bytes ? s->tile.t->vector_bytes / c->bytes : 1;
-	int64_t least = s->place == IN_GRID ? VECTOR_UNITS : s->width;
-	bool whole = a->total >= 0 && (a->count == 1 || a->n[a->count - 1] % v == 0);
-	if (c->par || c->red || c->ordered || !whole || a->total / v < least ||
+	int64_t least = s->place == IN_GRID ? VECTOR_UNITS : s->width, total = a->total;
+	bool whole = a->count == 1 || a->n[a->count - 1] % v == 0;
+	if (total < 0 && s->tile.k->nsegs)
+		total = tile_trip(s->tile.k, a->loop[0]);
+	if (c->par || c->red || c->ordered || !whole || total / v < least ||
 	    kernel_region_work(s->tile.k, body) > VECTOR_WORK)
 		return 1;
 	return v;

@@ -1,0 +1,232 @@
+// What NVRTC's machine code for sm_90 has where the design promises it: 16-byte accesses, tensor cores, and no
+// local memory.
+// In:  the benchmark's workloads and products of 16-bit floats, scheduled and emitted, not run; NVRTC (else it
+// is skipped). Out: counts of opcodes in the cubin (cubin.c), against the table below. Not here: what kernels
+// compute.
+#include "bench.h"
+#include "check.h"
+#include "check_nvrtc.h"
+#include "cubin.h"
+#include "runtime.h"
+
+#include <stdlib.h>
+
+enum { MAX_OUTS = 2048, MAX_KERNELS = 24 };
+
+// ---- kernels of a graph, as a stand-in for the runtime gets them
+// ---------------------------------------------------
+
+static struct { // of the case that runs
+	char *texts[MAX_KERNELS];
+	char names[MAX_KERNELS][16], functions[8 * MAX_KERNELS][64];
+	int nkernels, nfunctions;
+} k;
+
+static void emit(const struct plan *p, const struct pstep *s, const struct target *t)
+{
+	struct cuda_source out = {0};
+	char *error;
+	struct kernel *kernel = lower_step(p, s, t, &error);
+	assert_true(k.nkernels < MAX_KERNELS);
+	snprintf(k.names[k.nkernels], sizeof k.names[0], "k%d", k.nkernels);
+	if (kernel)
+		error = kernel_run_passes(kernel, t, false);
+	if (!error)
+		error = emit_cuda(kernel, t, k.names[k.nkernels], &out);
+	if (error)
+		fail_msg("%s", error);
+	for (int i = 0; i < out.nphases; i++) {
+		assert_true(k.nfunctions < TG_COUNT(k.functions));
+		strcpy(k.functions[k.nfunctions++], out.phases[i].name);
+	}
+	k.texts[k.nkernels++] = out.text;
+	kernel_free(kernel);
+}
+
+static tgc_status emit_all(struct tgc_context *c, int n, tgc_tensor *const *tensors)
+{
+	struct node *outs[MAX_OUTS];
+	struct variable *assign[MAX_OUTS] = {0};
+	struct arena a;
+	struct linear l;
+	const struct target *t = target_find("sm_90");
+	arena_init(&a, NULL);
+	n = check_outputs(c, n, tensors, MAX_OUTS, outs, assign);
+	assert_true(linear_build(c, &l, &a, n, outs, assign, 0, NULL));
+	struct plan *p = schedule_build(c, &l, t);
+	assert_non_null(p);
+	for (int i = 0; i < p->nsteps; i++)
+		if (p->steps[i].kind == STEP_KERNEL)
+			emit(p, &p->steps[i], t);
+	plan_free(p);
+	arena_free(&a);
+	return TGC_OK;
+}
+
+static void record(const char *name)
+{
+	const struct bench_workload *w = NULL;
+	tgc_tensor *out[BENCH_OUT];
+	struct bench_run r;
+	int n;
+	for (int i = 0; i < bench_workloads_count; i++)
+		w = strcmp(bench_workloads[i].name, name) ? w : &bench_workloads[i];
+	if (!w)
+		fail_msg("there is no workload %s", name);
+	assert_true(bench_open(&r, w, 1));
+	r.c->backend.realize = emit_all;
+	tgc_scope_begin(r.c);
+	assert_int_equal(bench_step(&r, out, &n), TGC_OK);
+	tgc_scope_end(r.c);
+	bench_close(&r);
+}
+
+static tgc_tensor *leaf(tgc_context *c, tgc_type t, tgc_shape s)
+{
+	return tgc_variable(tgc_full(c, t, s, 0));
+}
+
+// x y, or x times y turned.
+static void product(tgc_type t, int64_t rows, int64_t terms, int64_t columns, bool turn)
+{
+	tgc_context *c = check_context("interp", 1);
+	c->backend.realize = emit_all;
+	tgc_tensor *x = leaf(c, t, TGC_SHAPE(rows, terms)),
+	           *y = leaf(c, t, turn ? TGC_SHAPE(columns, terms) : TGC_SHAPE(terms, columns));
+	assert_int_equal(tgc_realize(tgc_matmul(x, turn ? tgc_transpose(y, 0, 1) : y)), TGC_OK);
+	tgc_release(x);
+	tgc_release(y);
+	tgc_context_free(&c);
+}
+
+static void halves(void)
+{
+	tgc_context *c = check_context("interp", 1);
+	c->backend.realize = emit_all;
+	tgc_tensor *x = leaf(c, TGC_F16, TGC_SHAPE(1 << 20));
+	assert_int_equal(tgc_realize(tgc_mul(tgc_relu(x), 3)), TGC_OK);
+	tgc_release(x);
+	tgc_context_free(&c);
+}
+
+static void bf16_product(void)
+{
+	product(TGC_BF16, 1024, 1024, 1024, false);
+}
+static void bf16_turned(void)
+{
+	product(TGC_BF16, 1024, 1024, 1024, true);
+}
+static void f16_rest(void)
+{
+	product(TGC_F16, 200, 300, 100, false);
+}
+
+// ---- what is promised
+// ----------------------------------------------------------------------------------------------
+
+static const struct promise {
+	const char *name; // of a workload, or what `record` makes
+	void (*record)(void);
+	int wide_loads, wide_stores; // of 16 bytes, at least
+	int narrow;                  // other global accesses, at most; -1: any
+	int products, fused;         // by tensor cores, by FMA, at least
+} promises[] = {
+    {"gelu_chain", NULL, 3, 1, 0, 0, 0},
+    {"16-bit elementwise", halves, 1, 1, 0, 0, 0},
+    {"adam", NULL, 4, 3, -1, 0, 0},
+    {"matmul_1024x1024x1024", NULL, 2, 0, -1, 0, 32},
+    {"bf16 product", bf16_product, 2, 0, -1, 16, 0},
+    {"bf16 product, turned", bf16_turned, 2, 0, -1, 16, 0},
+    {"f16 product, what is left", f16_rest, 0, 0, -1, 16, 0},
+    {"softmax_4096x1024", NULL, 0, 0, -1, 0, 0},
+    {"softmax_64x50257", NULL, 0, 0, -1, 0, 0},
+    {"layernorm_fb", NULL, 0, 0, -1, 0, 0},
+    {"transpose", NULL, 0, 0, -1, 0, 0},
+    {"conv3_16-16_32_s1_g1", NULL, 0, 0, -1, 0, 32},
+    {"conv3_16-16_32_s1_g1_dx", NULL, 0, 0, -1, 0, 32},
+    {"conv3_16-16_32_s1_g1_dw", NULL, 0, 0, -1, 0, 32},
+    {"attention", NULL, 0, 0, -1, 0, 0},
+};
+
+static struct nvrtc library;
+
+static void add(struct cubin_count *to, const struct cubin_count *c)
+{
+	to->instructions += c->instructions;
+	for (int o = 0; o < CUBIN_OPS; o++) {
+		to->n[o] += c->n[o];
+		for (int w = 0; w < CUBIN_WIDTHS; w++)
+			to->width[o][w] += c->width[o][w];
+	}
+}
+
+static struct cubin_count compiled(void)
+{
+	struct nvrtc_source sources[MAX_KERNELS];
+	struct nvrtc_code code;
+	struct cubin_count all = {0}, one;
+	for (int i = 0; i < k.nkernels; i++)
+		sources[i] = (struct nvrtc_source){k.names[i], k.texts[i]};
+	char *error = nvrtc_compile(&library, "sm_90", emit_cuda_prelude(), k.nkernels, sources, false, &code);
+	if (error)
+		fail_msg("%s", error);
+	for (int i = 0; i < k.nfunctions; i++) {
+		assert_true(cubin_count(code.code, code.bytes, k.functions[i], &one));
+		add(&all, &one);
+	}
+	nvrtc_code_free(&code);
+	return all;
+}
+
+static void print(const char *name, const struct cubin_count *c)
+{
+	print_message("%-28s %5d", name, c->instructions);
+	for (int o = 0; o < CUBIN_OPS; o++) {
+		if (!c->n[o])
+			continue;
+		print_message("  %s %d", cubin_names[o], c->n[o]);
+		for (int w = CUBIN_WIDTHS - 1; w >= 0; w--)
+			if (c->width[o][w])
+				print_message(" %dx%d", c->width[o][w], 8 << w);
+	}
+	print_message("\n");
+}
+
+static void test_promises(void **state)
+{
+	enum { WIDE = CUBIN_WIDTHS - 1 };
+	(void)state;
+	if (!nvrtc_open(&library, NULL, "")) {
+		print_message("skipped, no NVRTC: %s\n", library.library.why);
+		skip();
+	}
+	for (int i = 0; i < TG_COUNT(promises); i++) {
+		const struct promise *p = &promises[i];
+		k.nkernels = k.nfunctions = 0;
+		if (p->record)
+			p->record();
+		else
+			record(p->name);
+		assert_true(k.nfunctions > 0);
+		struct cubin_count c = compiled();
+		print(p->name, &c);
+		int wide = c.width[CUBIN_LDG][WIDE] + c.width[CUBIN_STG][WIDE];
+		int all = c.n[CUBIN_LDG] + c.n[CUBIN_STG];
+		if (c.n[CUBIN_LDL] || c.n[CUBIN_STL] || c.width[CUBIN_LDG][WIDE] < p->wide_loads ||
+		    c.width[CUBIN_STG][WIDE] < p->wide_stores || (p->narrow >= 0 && all - wide > p->narrow) ||
+		    c.n[CUBIN_HMMA] < p->products || c.n[CUBIN_FFMA] < p->fused)
+			fail_msg("%s is not what was promised", p->name);
+		for (int j = 0; j < k.nkernels; j++)
+			free(k.texts[j]);
+	}
+	nvrtc_close(&library);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_promises),
+	};
+	return cmocka_run_group_tests_name("cubin", tests, NULL, NULL);
+}
