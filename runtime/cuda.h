@@ -57,6 +57,17 @@ char *nvrtc_compile(const struct nvrtc *n, const char *arch, const char *prelude
                     const struct nvrtc_source *sources, bool ptx, struct nvrtc_code *out);
 void nvrtc_code_free(struct nvrtc_code *c);
 
+// ---- trace_cuda.c: traced kernels for a GPU that need not be there ------------------------------------------------------
+struct trace_cuda {
+	const struct target *t; // NULL: none is asked for
+	bool opened;            // nvrtc was looked for; it is there, or says why not
+	struct nvrtc nvrtc;
+};
+void trace_cuda_open(struct trace_cuda *g); // the environment says for which
+// Adds to a json_t what trace_json.c lists.
+void trace_cuda_add(struct trace_cuda *g, void *json, const struct lowered *j);
+void trace_cuda_close(struct trace_cuda *g);
+
 // ---- cuda_driver.c: the driver API -----------------------------------------------------------------------------------
 enum { CUDA_OK = 0, CUDA_OUT_OF_MEMORY = 2 };
 // X(name, signature): resolved by cuGetProcAddress for CUDA 12.0.

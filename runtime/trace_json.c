@@ -6,11 +6,13 @@
 //     steps   [{kind "kernel", title, name, site, gradient, kernel, group, why, blocks, threads, from_disk, compile_ms,
 //               operations [{node, op, type, shape, name, site, gradient, literal}], bytes_unfused, launches_unfused,
 //               arguments [{buffer, parameter, segmented, read, written}], scalars [type], bytes_read, bytes_written,
-//               flops, bound_us, model_us, bound_by, scratch_bytes, spills, ir_before, ir, llvm, asm, cuda}
+//               flops, bound_us, model_us, bound_by, scratch_bytes, spills, ir_before, ir, llvm, asm,
+//               cuda, ptx, gpu {target, why, functions [{name, blocks, threads, shared_bytes, registers, stack_bytes,
+//               spill_bytes}]}}
 //              or {kind "copy", title, from, to, bytes}]
-// cuda: the same groups for the GPU that TGC_TRACE_TARGET names, which need not be there.
+// cuda, ptx, gpu: trace_cuda.c.
 // trace.c adds launches and median_us to each step. Bounds are those of the target record, all threads.
-#include "runtime.h"
+#include "cuda.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -20,6 +22,7 @@ struct names { // of the plan's nodes
 	struct tgc_context *c;
 	const struct linear *l;
 	json_t *codes; // what was emitted, by the kernel's text
+	struct trace_cuda *gpu;
 };
 
 // ---- what a group computes -----------------------------------------------------------------------------------------
@@ -195,37 +198,6 @@ static json_t *code_of(const struct lowered *j)
 }
 #endif
 
-static char *cuda_for(const struct lowered *j, const struct target *t)
-{
-	struct cuda_source s = {0};
-	struct text out = {0};
-	char *error;
-	struct kernel *k = lower_step(j->plan, j->step, t, &error);
-	if (k)
-		error = kernel_run_passes(k, t, false);
-	if (!error)
-		error = emit_cuda(k, t, "kernel", &s);
-	for (int i = 0; i < s.nphases && !error; i++)
-		text_add(&out, "// %s: %s, %lld blocks of %d threads, %lld bytes of shared memory\n", t->name,
-		         s.phases[i].name, (long long)s.phases[i].blocks, s.phases[i].threads,
-		         (long long)s.phases[i].shared_bytes);
-	text_add(&out, "%s\n", error ? error : s.text);
-	free(error);
-	free(s.text);
-	kernel_free(k);
-	return text_take(&out);
-}
-
-static void add_cuda(json_t *code, const struct lowered *j)
-{
-	const char *name = getenv("TGC_TRACE_TARGET");
-	const struct target *t = name ? target_find(name) : NULL;
-	char *text = t && t->family == FAMILY_CUDA ? cuda_for(j, t) : NULL;
-	if (text)
-		json_object_set_new(code, "cuda", json_string(text));
-	free(text);
-}
-
 // Equal kernels, as repeated layers have them, are emitted once.
 static void add_texts(json_t *step, const struct names *w, const struct lowered *j)
 {
@@ -236,7 +208,7 @@ static void add_texts(json_t *step, const struct names *w, const struct lowered 
 	json_object_set_new(step, "ir", json_string(after ? after : ""));
 	if (after && !json_object_get(w->codes, after)) {
 		json_t *code = code_of(j);
-		add_cuda(code, j);
+		trace_cuda_add(w->gpu, code, j);
 		json_object_set_new(w->codes, after, code);
 	}
 	json_object_update(step, json_object_get(w->codes, after ? after : ""));
@@ -333,8 +305,10 @@ void *trace_describe(struct tgc_context *c, const struct plan_entry *e, const st
 {
 	const struct plan *p = e->plan;
 	struct device *d = device_of(c);
-	struct names w = {c, l, json_object()};
+	struct trace_cuda gpu;
+	struct names w = {c, l, json_object(), &gpu};
 	json_t *steps = json_array();
+	trace_cuda_open(&gpu);
 	for (int i = 0; i < p->nsteps; i++) {
 		const struct pstep *s = &p->steps[i];
 		json_array_append_new(steps, s->kind == STEP_KERNEL
@@ -342,6 +316,7 @@ void *trace_describe(struct tgc_context *c, const struct plan_entry *e, const st
 		                                 : json_pack("{s:s,s:s,s:i,s:i,s:I}", "kind", "copy", "title", "copy", "from",
 		                                             s->src, "to", s->dst, "bytes", (json_int_t)e->steps[i].bytes));
 	}
+	trace_cuda_close(&gpu);
 	json_decref(w.codes);
 	return json_pack("{s:i,s:s,s:i,s:f,s:f,s:I,s:I,s:I,s:o,s:o}", "version", 2, "target", d->target->name, "threads",
 	                 pool_threads(d->pool), "target_bandwidth", d->target->bandwidth, "target_gflops",

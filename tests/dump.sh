@@ -31,6 +31,20 @@ has '---- asm' "--emit"
 has '---- cuda' "--emit=cuda"
 has '// sm_80: kernel_p0' "--target"
 has 'TG_KERNEL(kernel_p0' "--emit=cuda"
+has 'sm_80 .*kernel_p0: .* blocks of .* threads' "--target"
+if grep -q 'no machine code' "$folder/out"; then
+	echo "dump: no NVRTC, so no PTX and no registers"
+else
+	has ' registers, 0 B spilled' "--target"
+	"$tgc" dump-kernels --no-ceilings --emit=ptx --top 1 -- "$example" >"$folder/out" 2>/dev/null
+	has '.target sm_90' "--emit=ptx"
+	has '.visible .entry kernel_p0' "--emit=ptx"
+	"$tgc" dump-kernels --no-ceilings --target sm_75 --json --top 1 -- "$example" >"$folder/out" 2>/dev/null
+	for field in gpu functions registers spill_bytes stack_bytes shared_bytes; do
+		has "\"$field\": " "--target --json"
+		"$tgc" dump-kernels --schema | grep -q "$field" || fail "--schema leaves out $field"
+	done
+fi
 "$tgc" dump-kernels --no-ceilings --json "$folder/a" >"$folder/out"
 for field in plans kernels operations arguments why bytes_unfused median_us site gradient buffers; do
 	has "\"$field\": " "--json"
@@ -50,7 +64,7 @@ has 'only in .*/a: 5' "diff of a run and a part of it"
 [ "$(sed 's/.*sum/sum/' "$folder/one")" = "$(sed 's/.*sum/sum/' "$folder/two")" ] || fail "the kernel alone differs from run to run"
 
 : >"$folder/empty"
-for wrong in "" "$folder/a $folder/b" "--sort size $folder/a" "--top 0 $folder/a" "--emit=ptx $folder/a" "--target sm_61 $folder/a" "--fast $folder/a" \
+for wrong in "" "$folder/a $folder/b" "--sort size $folder/a" "--top 0 $folder/a" "--emit=sass $folder/a" "--target sm_61 $folder/a" "--fast $folder/a" \
 	"--kernel [ $folder/a" "--" "diff $folder/a"; do
 	code=0
 	# shellcheck disable=SC2086

@@ -28,9 +28,10 @@ static void usage(FILE *to)
 	        "  --op NAME        kernels that contain this operation\n"
 	        "  --sort KEY       time (of all runs; the default), bytes, spills, or order\n"
 	        "  --top N          the first N\n"
-	        "  --emit=KIND,...  also the text of each kernel: ir (tgc's own), llvm, asm, cuda (CUDA C)\n"
-	        "  --target sm_NN   cuda: for this GPU, which need not be there (75, 80, 90, 100, 120); sm_90 if not given. Fused as\n"
-	        "                   this machine's plan is. A folder has it if TGC_TRACE_TARGET=sm_NN was set when it was filled\n"
+	        "  --emit=KIND,...  also the text of each kernel: ir (tgc's own), llvm, asm, cuda (CUDA C), ptx (by NVRTC)\n"
+	        "  --target sm_NN   cuda, ptx: for this GPU, which need not be there (75, 80, 90, 100, 120); sm_90 if not given. Fused\n"
+	        "                   as this machine's plan is. Where NVRTC is installed, with registers, spills and shared memory. A\n"
+	        "                   folder has it if TGC_TRACE_TARGET=sm_NN was set when it was filled\n"
 	        "  --plan           also each plan: its steps, the arena over time, the peak and who holds it\n"
 	        "  --repro FILE     write the first kernel chosen as a C file of its own, with inputs\n"
 	        "  --json           one JSON object (--schema describes it); --emit adds the texts\n"
@@ -54,7 +55,9 @@ static void schema(void)
 	       "         parameter, segmented, read, written}], scalars (types of late ones), bytes_read, bytes_written,\n"
 	       "         flops, bound_us, bound_by (bytes, flops; rates of the target record), model_us (with a\n"
 	       "         launch, as the scheduler assumes it), ceiling_us (bound_us with measured rates), scratch_bytes (a thread), spills, launches, median_us; with --emit\n"
-	       "         ir_before and ir (before and after the passes), llvm, asm, cuda\n"
+	       "         ir_before and ir (before and after the passes), llvm, asm, cuda, ptx; with --target gpu\n"
+	       "gpu      target, why (there are no registers: no NVRTC, or its messages), functions: [{name, blocks, threads,\n"
+	       "         shared_bytes (as declared), registers, stack_bytes, spill_bytes (stored and loaded) of a thread}]\n"
 	       "operation  node, op, type, shape, name, site, gradient; literal: every element is this number\n");
 }
 
@@ -214,7 +217,7 @@ static int list(const char *path, char **program, const struct dump_options *o, 
 	int status = 0;
 	if ((run || saved) && !dump_make_folder(folder, sizeof folder))
 		return 1;
-	if (o->emit && strstr(o->emit, "cuda"))
+	if (o->target || (o->emit && (strstr(o->emit, "cuda") || strstr(o->emit, "ptx"))))
 		setenv("TGC_TRACE_TARGET", o->target ? o->target : "sm_90", 1);
 	if (run)
 		status = run_program(program);
@@ -262,11 +265,11 @@ static bool parse_sort(const char *v, enum dump_sort *sort)
 
 static bool parse_emit(const char *v)
 {
-	static const char *const kinds[] = {"ir", "llvm", "asm", "cuda"};
+	static const char *const kinds[] = {"ir", "llvm", "asm", "cuda", "ptx"};
 	while (*v) {
 		size_t n = strcspn(v, ",");
 		bool known = false;
-		for (int i = 0; i < 4; i++)
+		for (int i = 0; i < 5; i++)
 			known |= n == strlen(kinds[i]) && !strncmp(v, kinds[i], n);
 		if (!known)
 			return false;
@@ -306,7 +309,7 @@ static int parse_option(int argc, char **argv, int *i, struct dump_options *o)
 	}
 	if ((v = value_of("--emit", argc, argv, i))) {
 		o->emit = v;
-		return parse_emit(v) ? 0 : wrong("--emit takes ir, llvm, asm and cuda, not", v);
+		return parse_emit(v) ? 0 : wrong("--emit takes ir, llvm, asm, cuda and ptx, not", v);
 	}
 	if ((v = value_of("--target", argc, argv, i))) {
 		o->target = v;

@@ -153,6 +153,26 @@ static void print_code(const struct dump_step *s)
 	       s->spills);
 }
 
+// For a GPU that need not be there.
+static void print_gpu(const struct dump_step *s)
+{
+	json_t *gpu = json_object_get(s->json, "gpu"), *f, *registers;
+	const char *why = text_of(gpu, "why");
+	size_t i;
+	json_array_foreach(json_object_get(gpu, "functions"), i, f) {
+		printf("  %-9s %s: %lld blocks of %lld threads, %s shared memory", i ? "" : text_of(gpu, "target"), text_of(f, "name"),
+		       (long long)json_integer_value(json_object_get(f, "blocks")),
+		       (long long)json_integer_value(json_object_get(f, "threads")),
+		       dump_bytes((double)json_integer_value(json_object_get(f, "shared_bytes"))));
+		if ((registers = json_object_get(f, "registers")))
+			printf(", %lld registers, %s spilled", (long long)json_integer_value(registers),
+			       dump_bytes((double)json_integer_value(json_object_get(f, "spill_bytes"))));
+		printf("\n");
+	}
+	if (why[0])
+		printf("  %-9s no machine code: %s\n", "", why);
+}
+
 static void print_text(const struct dump_step *s, const char *key)
 {
 	const char *text = text_of(s->json, key);
@@ -161,7 +181,7 @@ static void print_text(const struct dump_step *s, const char *key)
 
 static void print_texts(const struct dump_step *s, const char *emit)
 {
-	static const char *const kinds[] = {"ir", "llvm", "asm", "cuda"};
+	static const char *const kinds[] = {"ir", "llvm", "asm", "cuda", "ptx"};
 	for (size_t i = 0; emit && i < sizeof kinds / sizeof *kinds; i++)
 		if (strstr(emit, kinds[i]))
 			print_text(s, kinds[i]);
@@ -180,6 +200,7 @@ static void print_kernel(const struct dump_step *s, int number, const struct dum
 	print_arguments(s, true);
 	print_numbers(s);
 	print_code(s);
+	print_gpu(s);
 	print_texts(s, o->emit);
 }
 
@@ -278,7 +299,7 @@ void dump_json(const struct dump *d, const struct dump_options *o)
 		if (s[i]->ceiling_us > 0)
 			json_object_set_new(s[i]->json, "ceiling_us", json_real(s[i]->ceiling_us));
 		if (!o->emit)
-			for (const char *const *t = (const char *const[]){"ir_before", "ir", "llvm", "asm", "cuda", NULL}; *t; t++)
+			for (const char *const *t = (const char *const[]){"ir_before", "ir", "llvm", "asm", "cuda", "ptx", NULL}; *t; t++)
 				json_object_del(s[i]->json, *t);
 		json_array_append(kernels, s[i]->json);
 	}
