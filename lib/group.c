@@ -345,6 +345,7 @@ static void leave_free(struct grouping *g, int v)
 			x->base = s->base;
 	}
 	x->flops += n->op == OP_FOLD ? 8 * (double)n->attr[1] : 0; // whether a tap counts is a division
+	x->flops += n->op == OP_PAD;                               // whether an index lies outside
 }
 
 // Rules that store a free value as soon as it is met.

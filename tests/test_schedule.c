@@ -663,6 +663,45 @@ static void test_beside(void **unused)
 	}
 }
 
+// The three parts of a projection, as attention takes them.
+static void three_parts(struct net *n)
+{
+	tgc_tensor *w = state(n, TGC_SHAPE(32, 96)), *v = state(n, TGC_SHAPE(32, 32)), *p[] = {v, w}, *g[2], *part[3];
+	tgc_tensor *h = tgc_matmul(tgc_matmul(data(n, TGC_SHAPE(64, 32)), v), w);
+
+	for (int i = 0; i < 3; i++)
+		part[i] = tgc_tanh(tgc_matmul(tgc_slice_axis(h, 1, 32 * i, 32 * (i + 1)), data(n, TGC_SHAPE(32, 32))));
+	h = tgc_mul(tgc_mul(part[0], part[1]), part[2]);
+	tgc_grad(tgc_sum(h, TGC_ALL_AXES, false), 2, p, g);
+	for (int i = 0; i < 2; i++)
+		store(n, p[i], tgc_sub(p[i], g[i]));
+}
+
+// Their gradients are put together once, not again for each element that a product reads.
+static void test_parts(void **unused)
+{
+	struct built b;
+	int contractions = 0;
+
+	(void)unused;
+	build(&b, &(struct row){"three_parts", three_parts, 0, 0}, false);
+	sound(b.p, "three_parts");
+	for (int i = 0; i < b.p->prog.n; i++) {
+		const struct pnode *n = &b.p->prog.nodes[i];
+
+		for (int k = 0; k < n->nsrc && n->op == OP_CONTRACT; k++) {
+			int x = n->src[k];
+
+			while (b.p->node_buf[x] < 0 && op_info[b.p->prog.nodes[x].op].cls == CLASS_MOVE)
+				x = b.p->prog.nodes[x].src[0];
+			assert_true(b.p->node_buf[x] >= 0);
+		}
+		contractions += n->op == OP_CONTRACT;
+	}
+	assert_int_equal(contractions, 11);
+	leave(&b);
+}
+
 static void test_layout(void **unused)
 {
 	struct built b;
@@ -927,6 +966,7 @@ int main(void)
 	    cmocka_unit_test(test_errors_first), cmocka_unit_test(test_repeated_checks),
 	    cmocka_unit_test(test_split),
 	    cmocka_unit_test(test_beside),
+	    cmocka_unit_test(test_parts),
 	    cmocka_unit_test(test_layout),       cmocka_unit_test(test_counts),
 	    cmocka_unit_test(test_values),       cmocka_unit_test(test_round_trip),
 	    cmocka_unit_test(test_refused),      cmocka_unit_test(test_bad_text),
