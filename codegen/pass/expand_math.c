@@ -36,9 +36,13 @@ static int reduced_expm1(const struct math *m, int x, int *n)
 
 int expand_exp(const struct math *m, int x)
 {
-	int n, c = is_f64(m) ? m_clamp(m, x, -746, 710) : m_clamp(m, x, -104, 89);
+	double low = is_f64(m) ? -746 : -104, high = is_f64(m) ? 710 : 89;
+	// What would underflow to 0 (masked scores, all of them) is not computed: processors take a trap of 100
+	// cycles and more for each vector that holds a lane with such a result.
+	int none = m_lt(m, x, m_num(m, low)), n;
+	int c = m_op2(m, OP_FMIN, m_num(m, high), m_select(m, none, m_num(m, 0), x)); // NaN stays
 	int q = reduced_expm1(m, c, &n);
-	return m_op2(m, OP_LDEXP, m_add(m, q, m_num(m, 1)), n);
+	return m_select(m, none, m_num(m, 0), m_op2(m, OP_LDEXP, m_add(m, q, m_num(m, 1)), n));
 }
 
 // ---- log: e ln 2 + log(1 + f), 1 + f in [sqrt(1/2), sqrt(2)) ----
