@@ -99,6 +99,16 @@ static void rights(int prot)
 		mprotect(region, (used + 4095) / 4096 * 4096, prot);
 }
 
+// The smallest one given back that is large enough.
+static struct freed *fitting(size_t bytes)
+{
+	struct freed *best = NULL;
+	for (int i = 0; i < nfreed; i++)
+		if (freed[i].bytes >= bytes && (!best || freed[i].bytes < best->bytes))
+			best = &freed[i];
+	return best;
+}
+
 static int cuMemAllocAsync(uint64_t *at, size_t bytes, void *stream)
 {
 	(void)stream;
@@ -106,13 +116,14 @@ static int cuMemAllocAsync(uint64_t *at, size_t bytes, void *stream)
 	bytes = (bytes + 255) / 256 * 256;
 	if (held + bytes > (size_t)from_environment("FAKE_CUDA_MEMORY", 1 << 30))
 		return 2;
+	struct freed *old = fitting(bytes);
+	if (old) {
+		*at = old->at;
+		held += old->bytes;
+		*old = freed[--nfreed];
+		return 0;
+	}
 	held += bytes;
-	for (int i = 0; i < nfreed; i++)
-		if (freed[i].bytes == bytes) {
-			*at = freed[i].at;
-			freed[i] = freed[--nfreed];
-			return 0;
-		}
 	rights(PROT_NONE);
 	if (used + bytes + 16 > REGION)
 		return 2;
@@ -390,6 +401,11 @@ static int cuEventSynchronize(int *event)
 
 // ---- modules, devices ----------------------------------------------------------------------------------------------
 
+static struct module {
+	struct module *next;
+	struct emu_library *library;
+} *modules;
+
 static int cuModuleLoadData(void **module, const struct image *image)
 {
 	char path[] = "/tmp/tgc-fake-XXXXXX";
@@ -401,14 +417,36 @@ static int cuModuleLoadData(void **module, const struct image *image)
 		return 200;
 	close(fd);
 	char *error = emu_load(path, &library);
+	if (error)
+		fprintf(stderr, "fake cuda: %s\n", error);
+	struct module *m = error ? NULL : calloc(1, sizeof *m);
 	free(error);
-	*module = library;
-	return error ? 200 : 0;
+	if (!m)
+		return 200;
+	*m = (struct module){.next = modules, .library = library};
+	*module = modules = m;
+	return 0;
 }
 
 static int cuModuleUnload(void *module)
 {
-	emu_library_free(module);
+	struct module **at = &modules, *m;
+	ENTER;
+	while (*at && *at != module)
+		at = &(*at)->next;
+	if (!(m = *at))
+		return 400;
+	*at = m->next;
+	emu_library_free(m->library);
+	free(m);
+	return 0;
+}
+
+static int cuDevicePrimaryCtxRelease(int device)
+{
+	(void)device;
+	while (modules)
+		cuModuleUnload(modules);
 	return 0;
 }
 
@@ -419,8 +457,8 @@ static int cuModuleGetFunction(void **function, void *module, const char *name)
 	struct function *f = calloc(1, sizeof *f);
 	snprintf(f->name, sizeof f->name, "%s", name);
 	snprintf(count_name, sizeof count_name, "%s_nargs", name);
-	f->fn = emu_function(module, name);
-	const int *n = emu_function(module, count_name);
+	f->fn = emu_function(((struct module *)module)->library, name);
+	const int *n = emu_function(((struct module *)module)->library, count_name);
 	f->nargs = n ? *n : 0;
 	*function = f;
 	return f->fn && n ? 0 : 500;
@@ -496,7 +534,6 @@ NOTHING(cuMemPoolSetAttribute, (void *pool, int attribute, void *value), (void)p
         (void)value)
 NOTHING(cuMemPoolTrimTo, (void *pool, size_t keep), (void)pool; (void)keep)
 NOTHING(cuDevicePrimaryCtxRetain, (void **context, int device), *context = calls; (void)device)
-NOTHING(cuDevicePrimaryCtxRelease, (int device), (void)device)
 NOTHING(cuCtxSetCurrent, (void *context), (void)context)
 
 static int cuGetErrorName(int error, const char **name)

@@ -73,7 +73,7 @@ fi
 build=${GPU_BUILD:-$top/build-gpu}
 tests="elementwise primitives numerics composed attention large grad chain runtime walls saved"
 if [ -z "${GPU_BUILD:-}" ]; then
-	[ -f "$build/build.ninja" ] || meson setup "$build" "$top" -Dbuildtype=release -Dllvm=disabled -Dcmocka=disabled \
+	[ -f "$build/build.ninja" ] || meson setup "$build" "$top" -Db_ndebug=true -Dllvm=disabled -Dcmocka=disabled \
 		-Ddefault_library=static >"$out/build.log" 2>&1 || { tail -20 "$out/build.log"; exit 1; }
 	targets="tools/tgc tests/fuzz_graph"
 	for t in $tests; do targets="$targets tests/test_$t"; done
