@@ -45,18 +45,21 @@ static bool one_element(struct door *d, const tgc_tensor *t)
 	return d->ok;
 }
 
+static double as_double(tgc_type t, const int64_t *bits)
+{
+	union number v = number_load(t, bits);
+	if (type_is_float(t))
+		return v.f;
+	return t == TGC_U64 ? (double)(uint64_t)v.i : (double)v.i;
+}
+
 static double item_of(struct tgc_context *c, const struct node *n)
 {
 	const struct buffer *b = realize_buffer(n);
-	if (!b)
-		return NAN;
 	int64_t bits = 0;
-	if (device_read(c, "item", &bits, b->data, tgc_type_bytes((tgc_type)n->type)))
+	if (!b || device_read(c, "item", &bits, b->data, tgc_type_bytes((tgc_type)n->type)))
 		return NAN;
-	union number v = number_load((tgc_type)n->type, &bits);
-	if (type_is_float((tgc_type)n->type))
-		return v.f;
-	return n->type == TGC_U64 ? (double)(uint64_t)v.i : (double)v.i;
+	return as_double((tgc_type)n->type, &bits);
 }
 
 double tgc_item(tgc_tensor *t)
@@ -83,6 +86,8 @@ static void drop_later(struct tgc_context *c, void *item)
 	struct tgc_later *l = item;
 	unlink_later(l);
 	node_unref(c, l->node);
+	if (l->ticket >= 0)
+		device_of(c)->kind->answer(c, l->ticket, NULL, 0);
 }
 
 void later_serve(struct tgc_context *c)
@@ -94,7 +99,12 @@ void later_serve(struct tgc_context *c)
 			continue;
 		}
 		*p = l->next;
-		l->value = item_of(c, l->node);
+		l->type = (tgc_type)l->node->type;
+		const struct device_kind *kind = device_of(c)->kind;
+		if (kind->ask)
+			l->ticket = kind->ask(c, realize_buffer(l->node)->data, tgc_type_bytes(l->type));
+		if (l->ticket < 0)
+			l->value = item_of(c, l->node);
 		node_unref(c, l->node);
 		l->node = NULL;
 	}
@@ -108,7 +118,7 @@ tgc_later *tgc_item_later(tgc_tensor *t)
 	if (l) {
 		struct device *dev = device_of(d.c);
 		*l =
-		    (struct tgc_later){.next = dev->later, .ctx = d.c, .node = node_ref(t->node), .value = NAN};
+		    (struct tgc_later){.next = dev->later, .ctx = d.c, .node = node_ref(t->node), .ticket = -1, .value = NAN};
 		dev->later = l;
 	} else if (ok) {
 		door_fail(&d, TGC_ERROR_MEMORY, "no memory");
@@ -123,5 +133,9 @@ double tgc_later_get(tgc_later *l)
 		return NAN;
 	if (l->node && l->ctx->backend.realize(l->ctx, 0, NULL) != TGC_OK)
 		return NAN;
+	int64_t bits = 0;
+	if (l->ticket >= 0 && !device_of(l->ctx)->kind->answer(l->ctx, l->ticket, &bits, tgc_type_bytes(l->type)))
+		l->value = as_double(l->type, &bits);
+	l->ticket = -1;
 	return l->value;
 }

@@ -84,6 +84,7 @@ enum { CUDA_OK = 0, CUDA_OUT_OF_MEMORY = 2 };
 	X(cuDevicePrimaryCtxRetain, (void **context, int device)) \
 	X(cuDevicePrimaryCtxRelease, (int device)) \
 	X(cuCtxSetCurrent, (void *context)) \
+	X(cuCtxSynchronize, (void)) \
 	X(cuStreamCreate, (void **stream, unsigned flags)) \
 	X(cuStreamDestroy, (void *stream)) \
 	X(cuStreamSynchronize, (void *stream)) \
@@ -93,6 +94,7 @@ enum { CUDA_OK = 0, CUDA_OUT_OF_MEMORY = 2 };
 	X(cuEventDestroy, (void *event)) \
 	X(cuEventRecord, (void *event, void *stream)) \
 	X(cuEventSynchronize, (void *event)) \
+	X(cuEventElapsedTime, (float *ms, void *begun, void *ended)) \
 	X(cuMemAllocAsync, (uint64_t *at, size_t bytes, void *stream)) \
 	X(cuMemFreeAsync, (uint64_t at, void *stream)) \
 	X(cuMemAllocHost, (void **at, size_t bytes)) \
@@ -123,6 +125,22 @@ void driver_close(struct driver *d);
 // "cuInit: CUDA_ERROR_NO_DEVICE (no CUDA-capable device is detected)"
 void driver_error(const struct driver *d, const char *call, int error, char *text, size_t bytes);
 
+// ---- cuda_copy.c: between the host's memory and the device's -------------------------------------------------------------
+enum { CUDA_PIECES = 2, CUDA_ASKED = 32 };
+struct cuda_piece { // pinned: on its way to the device, until the event
+	char *data;
+	void *event;
+};
+struct cuda_asked { // a number of 8 bytes that lands in pinned memory
+	void *event;
+	bool used;
+};
+tgc_status cuda_copy(struct tgc_context *c, const char *op, void *to, const void *from, size_t bytes, enum way way);
+int cuda_ask(struct tgc_context *c, const void *from, size_t bytes);                        // device_kind.ask
+tgc_status cuda_answer(struct tgc_context *c, int ticket, void *to, size_t bytes);          // device_kind.answer
+struct cuda;
+void cuda_copy_close(struct cuda *g); // the stream has nothing left to do
+
 // ---- cuda_device.c: the device "cuda" ----------------------------------------------------------------------------------
 struct cuda { // of a context
 	struct driver *driver;
@@ -130,6 +148,10 @@ struct cuda { // of a context
 	int device;
 	int64_t all_bytes;
 	void *context, *pool, *stream;
+	struct cuda_piece pieces[CUDA_PIECES];
+	unsigned turn; // of the pieces
+	struct cuda_asked asked[CUDA_ASKED];
+	int64_t *numbers; // pinned, by ticket; NULL: none was asked for
 	char arch[16], name[128];
 };
 extern const struct device_kind cuda_kind;
@@ -148,16 +170,22 @@ struct cuda_code {
 	struct cuda_phase phases[16];
 	struct nvrtc_function info[16];
 	void *function[16]; // NULL: not loaded
+	int refs;           // plans that use it
+	bool fresh;         // being compiled: nobody has it yet
 };
 struct cuda_batch {
 	struct cuda_batch *next;
 	char *key; // names of its kernels
+	int refs;  // of its kernels, together
+	uint64_t used; // when the last plan let go of it
 	void *image;
 	size_t bytes;
 	void *module; // NULL: not loaded
 };
 struct cuda_process { // struct runtime.cuda
 	pthread_mutex_t lock; // of what follows
+	int64_t idle_bytes, most_idle_bytes; // of cubins that no plan uses; more than so much is dropped, the oldest first
+	uint64_t clock;
 	struct cuda_code *table[1024];
 	struct cuda_batch *batches;
 	char build[96];
@@ -172,6 +200,8 @@ void cuda_process_close(struct runtime *r);
 // Kernels compiled or found, not loaded. An error is recorded.
 tgc_status cuda_codes_get(struct tgc_context *c, struct runtime *r, const struct nvrtc *n, const struct target *t, int threads,
                           int count, struct kernel *const *kernels, const struct code **codes);
+
+void cuda_code_release(struct runtime *r, const struct code *code); // NULL allowed
 
 // ---- cuda_run.c: a plan as one CUDA graph ------------------------------------------------------------------------------
 tgc_status cuda_run(struct tgc_context *c, struct plan_entry *e, void *const *leaf_data, void *const *out_data);

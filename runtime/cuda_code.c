@@ -1,14 +1,16 @@
 // Kernels to cubins, once per text in a process, or from the disk.
 // In:  kernels after the passes, NVRTC. Out: machine code not loaded yet, with what the assembler said of it.
 // Kernels that are new share programs, a few for each thread; a program's cubin lies on the disk under its
-// kernels' names, and each kernel's file says which one it is in. Codes live until the process closes. Not
-// here: NVRTC (nvrtc.c), files (disk.c), loading (cuda_device.c). No GPU is needed.
+// kernels' names, and each kernel's file says which one it is in. Codes live while plans use them, and after that while
+// the cubins that no plan uses are not too much. Not here: NVRTC (nvrtc.c), files (disk.c), loading (cuda_device.c).
+// No GPU is needed.
 #include "cuda.h"
 
 #include <stdlib.h>
 #include <time.h>
 
 enum { MOST = 24 }; // kernels a program
+static const int64_t MOST_IDLE_BYTES = 64 << 20;
 
 struct record { // what a kernel's file holds; the batch's key follows
 	int32_t nphases;
@@ -30,6 +32,7 @@ struct cuda_process *cuda_process(struct tgc_context *c, struct runtime *r)
 	if (!r->cuda && (r->cuda = calloc(1, sizeof *r->cuda))) {
 		struct disk_place place = {.reason = "tgc was linked without a build id"};
 		pthread_mutex_init(&r->cuda->lock, NULL);
+		r->cuda->most_idle_bytes = MOST_IDLE_BYTES;
 		if (disk_build_id(r->cuda->build, sizeof r->cuda->build) && !r->disk)
 			r->disk = disk_open(&place, DISK_LIMIT_BYTES);
 		context_log(c, 't', "disk cache %s: %s", r->disk ? "on" : "off", place.reason);
@@ -144,6 +147,85 @@ static bool load_code(struct runtime *r, struct cuda_code *c)
 	c->code.loaded = ok;
 	c->code.compile_ms = now_ms() - begun;
 	return ok;
+}
+
+// ---- letting go; the caller holds the lock -------------------------------------------------------------------------
+
+static void drop_codes(struct cuda_process *all, const struct cuda_batch *b)
+{
+	for (int i = 0; i < TG_COUNT(all->table); i++)
+		for (struct cuda_code **at = &all->table[i]; *at;) {
+			struct cuda_code *c = *at;
+			if (c->batch != b) {
+				at = &c->next;
+				continue;
+			}
+			*at = c->next;
+			code_free(c);
+		}
+}
+
+static void drop_batch(struct cuda_process *all, struct cuda_batch *b)
+{
+	struct cuda_batch **at = &all->batches;
+	while (*at != b)
+		at = &(*at)->next;
+	*at = b->next;
+	drop_codes(all, b);
+	if (b->module) { // a kernel of it may still run
+		all->driver.cuCtxSetCurrent(all->context);
+		all->driver.cuCtxSynchronize();
+		all->driver.cuModuleUnload(b->module);
+	}
+	all->idle_bytes -= (int64_t)b->bytes;
+	free(b->key);
+	free(b->image);
+	free(b);
+}
+
+// Until what no plan uses is not too much; the one let go last stays.
+static void sweep(struct cuda_process *all)
+{
+	while (all->idle_bytes > all->most_idle_bytes) {
+		struct cuda_batch *oldest = NULL;
+		for (struct cuda_batch *b = all->batches; b; b = b->next)
+			if (!b->refs && b->used && b->used < all->clock && (!oldest || b->used < oldest->used))
+				oldest = b;
+		if (!oldest)
+			return;
+		drop_batch(all, oldest);
+	}
+}
+
+static void take_code(struct cuda_process *all, struct cuda_code *c)
+{
+	c->refs++;
+	if (c->batch->refs++ == 0 && c->batch->used)
+		all->idle_bytes -= (int64_t)c->batch->bytes;
+}
+
+static void rest(struct cuda_process *all, struct cuda_batch *b)
+{
+	b->used = ++all->clock;
+	all->idle_bytes += (int64_t)b->bytes;
+}
+
+static void let_go(struct cuda_process *all, struct cuda_code *c)
+{
+	c->refs--;
+	if (--c->batch->refs > 0)
+		return;
+	rest(all, c->batch);
+	sweep(all);
+}
+
+void cuda_code_release(struct runtime *r, const struct code *code)
+{
+	if (!code)
+		return;
+	pthread_mutex_lock(&r->cuda->lock);
+	let_go(r->cuda, (struct cuda_code *)(uintptr_t)code);
+	pthread_mutex_unlock(&r->cuda->lock);
 }
 
 // ---- programs ------------------------------------------------------------------------------------------------------
@@ -261,7 +343,7 @@ static int share(int n, int threads)
 
 // ---- a request -----------------------------------------------------------------------------------------------------
 
-// Found, loaded, or a new job; the caller holds the lock. NULL: out of memory.
+// Found or loaded, and taken; or a new job, taken when it is done. The caller holds the lock. NULL: out of memory.
 static struct cuda_code *claim(struct tgc_context *c, struct work *w, const struct kernel *k)
 {
 	struct cuda_process *all = w->r->cuda;
@@ -273,6 +355,7 @@ static struct cuda_code *claim(struct tgc_context *c, struct work *w, const stru
 	if (x) {
 		free(key);
 		c->stats.kernels_reused++;
+		take_code(all, x);
 		return x;
 	}
 	for (int i = 0; i < w->n; i++) // twice in one plan
@@ -292,7 +375,9 @@ static struct cuda_code *claim(struct tgc_context *c, struct work *w, const stru
 		x->next = *bucket(all, name);
 		*bucket(all, name) = x;
 		c->stats.kernels_loaded++;
+		take_code(all, x);
 	} else {
+		x->fresh = true;
 		w->jobs[w->n++] = (struct job){.kernel = k, .code = x};
 	}
 	return x;
@@ -306,9 +391,12 @@ static void settle(struct tgc_context *c, struct work *w, bool ok)
 		struct cuda_code *x = w->jobs[i].code;
 		free(w->jobs[i].text);
 		if (!ok) {
+			if (x->batch && !x->batch->refs && !x->batch->used)
+				rest(all, x->batch); // its other kernels may be of use
 			code_free(x);
 			continue;
 		}
+		x->fresh = false;
 		x->next = *bucket(all, x->name);
 		*bucket(all, x->name) = x;
 		c->stats.kernels_compiled++;
@@ -327,6 +415,7 @@ tgc_status cuda_codes_get(struct tgc_context *c, struct runtime *r, const struct
 	                 .arch = t->name,
 	                 .jobs = calloc((size_t)count + 1, sizeof *w.jobs)};
 	bool ok = w.jobs && cuda_process(c, r);
+	int claimed = 0;
 	threads = threads > 2 ? 2 : threads; // more do not help NVRTC
 	if (ok) {
 		pthread_mutex_lock(&r->cuda->lock);
@@ -334,6 +423,7 @@ tgc_status cuda_codes_get(struct tgc_context *c, struct runtime *r, const struct
 			struct cuda_code *x = claim(c, &w, kernels[i]);
 			codes[i] = x ? &x->code : NULL;
 			ok = x;
+			claimed += ok;
 		}
 		pthread_mutex_unlock(&r->cuda->lock);
 		w.each = share(w.n, threads);
@@ -342,7 +432,15 @@ tgc_status cuda_codes_get(struct tgc_context *c, struct runtime *r, const struct
 			parallel_run((w.n + w.each - 1) / w.each, threads, compile, &w);
 		disk_pause(r->disk, -1);
 		pthread_mutex_lock(&r->cuda->lock);
-		settle(c, &w, ok && !w.error);
+		ok = ok && !w.error;
+		for (int i = 0; i < claimed; i++) {
+			struct cuda_code *x = (struct cuda_code *)(uintptr_t)codes[i];
+			if (ok && x->fresh)
+				take_code(r->cuda, x);
+			else if (!ok && !x->fresh)
+				let_go(r->cuda, x);
+		}
+		settle(c, &w, ok);
 		pthread_mutex_unlock(&r->cuda->lock);
 	}
 	tgc_status s = w.error ? context_fail(c, TGC_ERROR_COMPILE, "compile", "%s", w.error)

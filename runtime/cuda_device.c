@@ -1,9 +1,9 @@
 // The device "cuda": one GPU through the driver API and NVRTC.
-// In:  libraries, TGC_CUDA_DEVICE (its number, 0 without). Out: the device's memory, copies, loaded kernels.
+// In:  libraries, TGC_CUDA_DEVICE (its number, 0 without). Out: the device's memory, loaded kernels.
 // The primary context and the libraries are the process's; a stream is the context's, and all that a context
 // does goes through it in order. Memory comes from the driver's pool, which keeps what is freed. A call that
 // fails for another reason than memory marks the device dead: every later call says since when. Not here:
-// running plans (cuda_run.c).
+// copies (cuda_copy.c), running plans (cuda_run.c).
 #include "cuda.h"
 
 #include <stdlib.h>
@@ -106,6 +106,7 @@ static void close_device(struct device *d)
 	if (g && g->stream) {
 		g->driver->cuCtxSetCurrent(g->context);
 		g->driver->cuStreamSynchronize(g->stream);
+		cuda_copy_close(g);
 		g->driver->cuStreamDestroy(g->stream);
 	}
 	free(g);
@@ -178,24 +179,6 @@ static int64_t all(void *user)
 
 static const struct memory_kind memory = {take, give, all};
 
-// Waits for it where the host's side is not this library's.
-static tgc_status copy(struct tgc_context *c, const char *op, void *to, const void *from, size_t bytes,
-                       enum way way)
-{
-	struct cuda *g = cuda_of(c);
-	uint64_t at = (uintptr_t)(way == FROM_DEVICE ? from : to);
-	tgc_status s = device_check(c, op);
-	if (!s)
-		s = CUDA_CALL(c, op, cuCtxSetCurrent, g->context);
-	if (s)
-		return s;
-	if (way == WITHIN_DEVICE)
-		return CUDA_CALL(c, op, cuMemcpyDtoDAsync, at, (uintptr_t)from, bytes, g->stream);
-	s = way == TO_DEVICE ? CUDA_CALL(c, op, cuMemcpyHtoDAsync, at, from, bytes, g->stream)
-	                     : CUDA_CALL(c, op, cuMemcpyDtoHAsync, to, at, bytes, g->stream);
-	return s ? s : CUDA_CALL(c, op, cuStreamSynchronize, g->stream);
-}
-
 // ---- kernels -------------------------------------------------------------------------------------------------------
 
 // The caller holds the lock of the codes.
@@ -225,13 +208,9 @@ static tgc_status compile(struct tgc_context *c, int n, struct kernel *const *ke
 	for (int i = 0; i < n && !s; i++)
 		s = load(c, (struct cuda_code *)(uintptr_t)codes[i]);
 	pthread_mutex_unlock(&d->process->cuda->lock);
+	for (int i = 0; i < n && s; i++)
+		cuda_code_release(d->process, codes[i]);
 	return s;
-}
-
-// They live until the process closes.
-static void release(struct runtime *r, const struct code *code)
-{
-	(void)r, (void)code;
 }
 
 const struct device_kind cuda_kind = {
@@ -241,8 +220,10 @@ const struct device_kind cuda_kind = {
     .open = open_device,
     .close = close_device,
     .compile = compile,
-    .release = release,
+    .release = cuda_code_release,
     .run = cuda_run,
     .forget = cuda_forget,
-    .copy = copy,
+    .copy = cuda_copy,
+    .ask = cuda_ask,
+    .answer = cuda_answer,
 };

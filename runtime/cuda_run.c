@@ -1,11 +1,12 @@
-// Runs a plan on a GPU: every launch of it is one CUDA graph.
+// Runs a plan on a GPU: its launches are one CUDA graph, or two where checks stand before the first store to a variable.
 // In:  a plan ready to run, its leaves and outputs in device memory, late scalars on the host. Out: outputs and
 // variables written, in the order of the stream. A graph is kept for as long as addresses stay: the arena never
 // moves, variables neither; some are kept for outputs that alternate, the oldest is updated where none fits.
 // What changes at every run without new addresses (late scalars, tables of pointers, error flags) lies in one
 // block of device memory that is copied before the graph, out of pinned memory that is not reused before it was
-// read. The host waits only for plans with checks: their flags are read back at the end. Not here: memory
-// (cuda_device.c).
+// read. The host waits only for plans with checks: it looks at their flags before the steps that store to variables, so
+// that a failed one stores nothing, and at the end if a later step checks something. Under a trace every step is launched
+// by itself between two events. Not here: memory (cuda_device.c), copies (cuda_copy.c).
 #include "cuda.h"
 
 #include <stdlib.h>
@@ -17,7 +18,7 @@ struct slot { // pinned
 	void *event; // it was read
 };
 struct graph {
-	void *exec;
+	void *exec[2]; // before and after the flags are looked at; NULL: nothing to do
 	void **memory; // addresses that it was captured for
 	void *scratch;
 	uint64_t used;
@@ -30,11 +31,34 @@ struct cuda_plan {
 	struct buffer *block; // device memory
 	int64_t *tables;      // by step: where its first table begins
 	int64_t bytes, flags_at;
+	int split;            // the first step behind the flags; all steps: there is none
+	bool checks[2];       // of the steps before it, and of the others
+	void **marks;         // by step: an event before it, and one more; NULL: it was never traced
 };
 
-// ---- the block
-// ------------------------------------------------------------------------------------------------ scalars, one
-// of 8 bytes a leaf; tables; flags.
+// ---- where the flags are looked at -------------------------------------------------------------------------------
+
+static bool raises(const struct plan_entry *e, int step)
+{
+	const struct step_run *r = &e->steps[step];
+	for (int i = 0; i < r->nargs; i++)
+		if (e->plan->bufs[r->bufs[i * r->nsegs]].cls == BUF_FLAGS)
+			return true;
+	return false;
+}
+
+static void find_split(struct cuda_plan *p, const struct plan_entry *e)
+{
+	int n = e->plan->nsteps, first = 0;
+	bool before = false;
+	while (first < n && !e->steps[first].stores)
+		before |= raises(e, first++);
+	p->split = before ? first : n;
+	for (int i = 0; i < n; i++)
+		p->checks[i >= p->split] |= raises(e, i);
+}
+
+// ---- the block: scalars, one of 8 bytes a leaf; tables; flags --------------------------------------------------------
 
 static bool lay_out(struct cuda_plan *p, struct plan_entry *e)
 {
@@ -71,10 +95,14 @@ void cuda_forget(struct plan_entry *e)
 		return;
 	const struct driver *d = p->gpu ? p->gpu->driver : NULL;
 	for (int i = 0; i < GRAPHS && d; i++) {
-		if (p->graphs[i].exec)
-			d->cuGraphExecDestroy(p->graphs[i].exec);
+		for (int k = 0; k < 2; k++)
+			if (p->graphs[i].exec[k])
+				d->cuGraphExecDestroy(p->graphs[i].exec[k]);
 		free(p->graphs[i].memory);
 	}
+	for (int i = 0; i <= e->plan->nsteps && p->marks; i++)
+		if (p->marks[i])
+			d->cuEventDestroy(p->marks[i]);
 	for (int i = 0; i < SLOTS && d; i++) {
 		if (p->slots[i].event) {
 			d->cuEventSynchronize(p->slots[i].event);
@@ -100,6 +128,7 @@ static tgc_status plan_of(struct tgc_context *c, struct plan_entry *e, struct cu
 		return context_fail(c, TGC_ERROR_MEMORY, "realize", "no memory for a plan");
 	}
 	p->gpu = cuda_of(c);
+	find_split(p, e);
 	p->block = device_alloc(c, "realize", p->bytes);
 	tgc_status s = p->block ? open_slots(c, p) : c->status;
 	if (s)
@@ -191,68 +220,124 @@ static tgc_status launch(struct tgc_context *c, const struct cuda_plan *p, struc
 	return s;
 }
 
-static tgc_status launch_all(struct tgc_context *c, const struct cuda_plan *p, struct plan_entry *e)
+static tgc_status launch_some(struct tgc_context *c, const struct cuda_plan *p, struct plan_entry *e, int from, int to)
 {
 	tgc_status s = TGC_OK;
-	for (int i = 0; i < e->plan->nsteps && !s; i++) {
-		uint64_t begun = e->trace ? clock_ns() : 0;
+	for (int i = from; i < to && !s; i++)
 		s = launch(c, p, e, i);
-		if (!s && e->trace && !(s = CUDA_CALL(c, "realize", cuStreamSynchronize, p->gpu->stream)))
-			trace_step(c, e->trace, i, begun, clock_ns());
+	return s;
+}
+
+// ---- traced --------------------------------------------------------------------------------------------------------
+
+static tgc_status mark(struct tgc_context *c, struct cuda_plan *p, struct plan_entry *e, int i)
+{
+	if (!p->marks && !(p->marks = ARENA_ARRAY(&e->arena, void *, e->plan->nsteps + 1)))
+		return context_fail(c, TGC_ERROR_MEMORY, "realize", "no memory for events");
+	tgc_status s = p->marks[i] ? TGC_OK : CUDA_CALL(c, "realize", cuEventCreate, &p->marks[i], 0);
+	return s ? s : CUDA_CALL(c, "realize", cuEventRecord, p->marks[i], p->gpu->stream);
+}
+
+// When the last one ended is the host's clock after waiting for it; the others lie so much before it.
+static tgc_status trace_some(struct tgc_context *c, const struct cuda_plan *p, struct plan_entry *e, int from, int to)
+{
+	uint64_t now = clock_ns(), begun = 0, ended;
+	tgc_status s = TGC_OK;
+	for (int i = from; i <= to && !s; i++) {
+		float ms = 0;
+		s = CUDA_CALL(c, "realize", cuEventElapsedTime, &ms, p->marks[i], p->marks[to]);
+		ended = now - (uint64_t)(1e6 * (double)ms);
+		if (i > from && !s)
+			trace_step(c, e->trace, i - 1, begun, ended);
+		begun = ended;
 	}
 	return s;
 }
 
+static tgc_status run_traced(struct tgc_context *c, struct cuda_plan *p, struct plan_entry *e, int from, int to)
+{
+	tgc_status s = TGC_OK;
+	for (int i = from; i < to && !s; i++) {
+		s = mark(c, p, e, i);
+		if (!s)
+			s = launch(c, p, e, i);
+	}
+	if (!s)
+		s = mark(c, p, e, to);
+	if (!s)
+		s = CUDA_CALL(c, "realize", cuEventSynchronize, p->marks[to]);
+	return s ? s : trace_some(c, p, e, from, to);
+}
+
 // ---- graphs --------------------------------------------------------------------------------------------------------
 
-static tgc_status capture(struct tgc_context *c, const struct cuda_plan *p, struct plan_entry *e, void **graph)
+static tgc_status capture(struct tgc_context *c, const struct cuda_plan *p, struct plan_entry *e, int from, int to,
+                          void **graph)
 {
 	void *stream = p->gpu->stream;
 	tgc_status s = CUDA_CALL(c, "realize", cuStreamBeginCapture, stream, CAPTURE_RELAXED);
 	if (s)
 		return s;
-	s = launch_all(c, p, e);
+	s = launch_some(c, p, e, from, to);
 	tgc_status ended = CUDA_CALL(c, "realize", cuStreamEndCapture, stream, graph);
 	return s ? s : ended;
 }
 
-// The graph for the addresses of this run: kept, updated or new.
-static tgc_status graph_of(struct tgc_context *c, struct cuda_plan *p, struct plan_entry *e, void **exec)
+// Steps as a graph to launch: *exec updated, or a new one.
+static tgc_status make_exec(struct tgc_context *c, const struct cuda_plan *p, struct plan_entry *e, int from, int to,
+                            void **exec)
 {
 	const struct driver *d = p->gpu->driver;
-	size_t bytes = sizeof(void *) * (size_t)e->plan->nbufs;
-	void *scratch = device_of(c)->scratch ? device_of(c)->scratch->data : NULL, *graph = NULL;
-	struct graph *g = &p->graphs[0];
-	for (int i = 0; i < GRAPHS; i++) {
-		struct graph *x = &p->graphs[i];
-		if (x->exec && x->scratch == scratch && memcmp(x->memory, e->memory, bytes) == 0) {
-			x->used = p->runs;
-			*exec = x->exec;
-			return TGC_OK;
-		}
-		g = x->used < g->used ? x : g;
-	}
-	tgc_status s = capture(c, p, e, &graph);
+	void *graph = NULL;
 	struct {
 		int result;
 		void *node, *from;
 	} info;
-	if (!s && g->exec && d->cuGraphExecUpdate(g->exec, graph, &info)) { // of another shape
-		d->cuGraphExecDestroy(g->exec);
-		g->exec = NULL;
+	if (from == to)
+		return TGC_OK;
+	tgc_status s = capture(c, p, e, from, to, &graph);
+	if (!s && *exec && d->cuGraphExecUpdate(*exec, graph, &info)) { // of another shape
+		d->cuGraphExecDestroy(*exec);
+		*exec = NULL;
 	}
-	if (!s && !g->exec)
-		s = CUDA_CALL(c, "realize", cuGraphInstantiateWithFlags, &g->exec, graph, 0);
+	if (!s && !*exec)
+		s = CUDA_CALL(c, "realize", cuGraphInstantiateWithFlags, exec, graph, 0);
 	if (graph)
 		d->cuGraphDestroy(graph);
-	if (!s && !g->memory && !(g->memory = malloc(bytes + 1)))
-		s = context_fail(c, TGC_ERROR_MEMORY, "realize", "no memory for a graph");
-	if (s)
+	return s;
+}
+
+// The graphs for the addresses of this run: kept, updated or new.
+static tgc_status graph_of(struct tgc_context *c, struct cuda_plan *p, struct plan_entry *e, struct graph **out)
+{
+	size_t bytes = sizeof(void *) * (size_t)e->plan->nbufs;
+	void *scratch = device_of(c)->scratch ? device_of(c)->scratch->data : NULL;
+	struct graph *g = &p->graphs[0];
+	for (int i = 0; i < GRAPHS; i++) {
+		struct graph *x = &p->graphs[i];
+		if (x->memory && x->scratch == scratch && memcmp(x->memory, e->memory, bytes) == 0) {
+			x->used = p->runs;
+			*out = x;
+			return TGC_OK;
+		}
+		g = x->used < g->used ? x : g;
+	}
+	void **memory = g->memory; // it fits nothing until all of it is made
+	g->memory = NULL;
+	if (!memory && !(memory = malloc(bytes + 1)))
+		return context_fail(c, TGC_ERROR_MEMORY, "realize", "no memory for a graph");
+	tgc_status s = make_exec(c, p, e, 0, p->split, &g->exec[0]);
+	if (!s)
+		s = make_exec(c, p, e, p->split, e->plan->nsteps, &g->exec[1]);
+	if (s) {
+		free(memory);
 		return s;
-	memcpy(g->memory, e->memory, bytes);
+	}
+	memcpy(memory, e->memory, bytes);
+	g->memory = memory;
 	g->scratch = scratch;
 	g->used = p->runs;
-	*exec = g->exec;
+	*out = g;
 	return TGC_OK;
 }
 
@@ -281,11 +366,27 @@ static tgc_status send_block(struct tgc_context *c, struct cuda_plan *p, struct 
 	return s ? s : CUDA_CALL(c, "realize", cuEventRecord, slot->event, p->gpu->stream);
 }
 
+// Steps before or behind the place where flags are looked at, and a look at them if these steps check something.
+static tgc_status run_part(struct tgc_context *c, struct cuda_plan *p, struct plan_entry *e, const struct graph *g, int part)
+{
+	int from = part ? p->split : 0, to = part ? e->plan->nsteps : p->split;
+	tgc_status s = TGC_OK;
+	if (from == to)
+		return TGC_OK;
+	if (e->trace)
+		s = run_traced(c, p, e, from, to);
+	else
+		s = CUDA_CALL(c, "realize", cuGraphLaunch, g->exec[part], p->gpu->stream);
+	for (int i = from; i < to && !s; i++)
+		c->stats.launches += e->steps[i].code != NULL;
+	return !s && p->checks[part] ? read_flags(c, p, e) : s;
+}
+
 tgc_status cuda_run(struct tgc_context *c, struct plan_entry *e, void *const *leaf_data, void *const *out_data)
 {
 	struct device *d = device_of(c);
 	struct cuda_plan *p;
-	void *exec = NULL;
+	struct graph *g = NULL;
 	tgc_status s = CUDA_CALL(c, "realize", cuCtxSetCurrent, cuda_of(c)->context);
 	if (!s &&
 	    (!at_least(c, &d->arena, e->plan->arena_bytes) || !at_least(c, &d->scratch, e->scratch_bytes)))
@@ -302,11 +403,9 @@ tgc_status cuda_run(struct tgc_context *c, struct plan_entry *e, void *const *le
 		s = device_poison(c, "realize", d->scratch);
 	if (!s)
 		s = send_block(c, p, e, leaf_data);
-	if (!s && e->trace)
-		s = launch_all(c, p, e);
-	else if (!s && !(s = graph_of(c, p, e, &exec)))
-		s = CUDA_CALL(c, "realize", cuGraphLaunch, exec, p->gpu->stream);
-	for (int i = 0; i < e->plan->nsteps && !s; i++)
-		c->stats.launches += e->steps[i].code != NULL;
-	return !s && e->plan->nflags ? read_flags(c, p, e) : s;
+	if (!s && !e->trace)
+		s = graph_of(c, p, e, &g);
+	for (int part = 0; part < 2 && !s; part++)
+		s = run_part(c, p, e, g, part);
+	return s;
 }

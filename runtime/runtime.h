@@ -81,6 +81,10 @@ struct device_kind {
 	tgc_status (*run)(struct tgc_context *c, struct plan_entry *e, void *const *leaf_data, void *const *out_data);
 	void (*forget)(struct plan_entry *e); // what run has kept of a plan; NULL: nothing
 	tgc_status (*copy)(struct tgc_context *c, const char *op, void *to, const void *from, size_t bytes, enum way way);
+	// At most 8 bytes that the host wants later: they are on their way; -1: not now, read them at once. Each ticket is
+	// answered once, to: NULL where it is not wanted any more. Both NULL: copies do not wait for kernels.
+	int (*ask)(struct tgc_context *c, const void *from, size_t bytes);
+	tgc_status (*answer)(struct tgc_context *c, int ticket, void *to, size_t bytes);
 };
 // By name, tests' own ones too; NULL: unknown. Without a name the list as text: "cpu, cuda and interp".
 const struct device_kind *device_find(const char *name);
@@ -309,7 +313,9 @@ void store_drop(struct tgc_context *c, int n, struct store *s);
 struct tgc_later {
 	struct tgc_later *next;
 	struct tgc_context *ctx;
-	struct node *node; // NULL once read
+	struct node *node; // NULL once read, or asked for
+	int ticket;        // -1: none
+	tgc_type type;
 	double value;
 };
 void later_serve(struct tgc_context *c); // those whose value is stored

@@ -178,6 +178,8 @@ static json_t *code_of(const struct lowered *j)
 	size_t bytes;
 	char *llvm = NULL, *text = NULL;
 	json_t *code = json_object();
+	if (j->target->family == FAMILY_CUDA)
+		return code;
 	char *error = emit_llvm_object(j->kernel, j->target, "kernel", &object, &bytes, &llvm, &text);
 	if (!error) {
 		json_object_set_new(code, "llvm", json_string(llvm ? llvm : ""));

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "emu.h"
@@ -153,12 +154,16 @@ static int cuMemFreeAsync(uint64_t at, void *stream)
 
 struct op {
 	struct op *next;
-	int kind; // 0 copy, 1 launch
+	enum { COPY, LAUNCH, EVENT } kind; // EVENT: to
 	void *to;
 	const void *from;
 	size_t bytes;
 	struct emu_launch launch;
 	void *args[MAX_ARGS];
+};
+struct event {
+	int waits; // it is in the queue
+	uint64_t ns;
 };
 struct list {
 	struct op *first, **last;
@@ -201,13 +206,23 @@ static int enqueue(const struct op *op)
 	return 0;
 }
 
+static void happen(struct event *e)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	e->ns = (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+	e->waits--;
+}
+
 static int drain(void)
 {
 	rights(PROT_READ | PROT_WRITE);
 	for (struct op *o = queue.first; o && !sticky; o = o->next) {
 		char *error = NULL;
-		if (o->kind)
+		if (o->kind == LAUNCH)
 			error = emu_launch(&o->launch);
+		else if (o->kind == EVENT)
+			happen(o->to);
 		else
 			memcpy(o->to, o->from, o->bytes);
 		if (error) {
@@ -261,7 +276,7 @@ static int cuLaunchKernel(struct function *f, unsigned gx, unsigned gy, unsigned
                           unsigned bz, unsigned shared, void *stream, void **params, void **extra)
 {
 	static int serial;
-	struct op op = {.kind = 1};
+	struct op op = {.kind = LAUNCH};
 	(void)stream, (void)extra;
 	ENTER;
 	if (!gx || gy != 1 || gz != 1 || !bx || bx > 1024 || by != 1 || bz != 1 || shared)
@@ -278,6 +293,11 @@ static int cuLaunchKernel(struct function *f, unsigned gx, unsigned gy, unsigned
 	                                .deferred = serial % 2};
 	serial++;
 	return enqueue(&op);
+}
+
+static int cuCtxSynchronize(void)
+{
+	return cuStreamSynchronize(NULL);
 }
 
 static int cuStreamCreate(void **stream, unsigned flags)
@@ -372,7 +392,7 @@ static int cuEventCreate(void **event, unsigned flags)
 {
 	(void)flags;
 	ENTER;
-	*event = calloc(1, 8);
+	*event = calloc(1, sizeof(struct event));
 	return 0;
 }
 
@@ -382,21 +402,28 @@ static int cuEventDestroy(void *event)
 	return 0;
 }
 
-static int cuEventRecord(int *event, void *stream)
+static int cuEventRecord(struct event *event, void *stream)
 {
 	(void)stream;
 	ENTER;
-	*event = 1;
-	return 0;
+	event->waits++;
+	return enqueue(&(struct op){.kind = EVENT, .to = event});
 }
 
-// What was recorded is in the queue; one that never was is done.
-static int cuEventSynchronize(int *event)
+// One that was never recorded is done.
+static int cuEventSynchronize(struct event *event)
 {
 	ENTER;
-	int error = *event ? drain() : 0;
-	*event = 0;
-	return error;
+	return event->waits ? drain() : 0;
+}
+
+static int cuEventElapsedTime(float *ms, struct event *begun, struct event *ended)
+{
+	ENTER;
+	if (!begun->ns || !ended->ns)
+		return 400;
+	*ms = begun->waits || ended->waits ? 0 : 1e-6f * (float)(ended->ns - begun->ns);
+	return begun->waits || ended->waits ? 600 : 0;
 }
 
 // ---- modules, devices ----------------------------------------------------------------------------------------------
@@ -428,13 +455,10 @@ static int cuModuleLoadData(void **module, const struct image *image)
 	return 0;
 }
 
-static int cuModuleUnload(void *module)
+static int unload(struct module **at)
 {
-	struct module **at = &modules, *m;
-	ENTER;
-	while (*at && *at != module)
-		at = &(*at)->next;
-	if (!(m = *at))
+	struct module *m = *at;
+	if (!m)
 		return 400;
 	*at = m->next;
 	emu_library_free(m->library);
@@ -442,11 +466,20 @@ static int cuModuleUnload(void *module)
 	return 0;
 }
 
+static int cuModuleUnload(void *module)
+{
+	struct module **at = &modules;
+	ENTER;
+	while (*at && *at != module)
+		at = &(*at)->next;
+	return unload(at);
+}
+
 static int cuDevicePrimaryCtxRelease(int device)
 {
 	(void)device;
 	while (modules)
-		cuModuleUnload(modules);
+		unload(&modules);
 	return 0;
 }
 
@@ -585,6 +618,7 @@ API cuGetProcAddress_v2(const char *name, void **to, int version, uint64_t flags
 	    ROW(cuDevicePrimaryCtxRetain),
 	    ROW(cuDevicePrimaryCtxRelease),
 	    ROW(cuCtxSetCurrent),
+	    ROW(cuCtxSynchronize),
 	    ROW(cuStreamCreate),
 	    ROW(cuStreamDestroy),
 	    ROW(cuStreamSynchronize),
@@ -594,6 +628,7 @@ API cuGetProcAddress_v2(const char *name, void **to, int version, uint64_t flags
 	    ROW(cuEventDestroy),
 	    ROW(cuEventRecord),
 	    ROW(cuEventSynchronize),
+	    ROW(cuEventElapsedTime),
 	    ROW(cuMemAllocAsync),
 	    ROW(cuMemFreeAsync),
 	    ROW(cuMemAllocHost),

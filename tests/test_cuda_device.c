@@ -185,6 +185,151 @@ static void test_index(void **state)
 	tgc_context_free(&c);
 }
 
+// A check that fails is seen before a variable is stored to; one that holds changes nothing.
+static void test_nothing_stored(void **state)
+{
+	float got[4];
+	tgc_context *c = must_open();
+	(void)state;
+	tgc_tensor *v = tgc_variable(tgc_full(c, TGC_F32, TGC_SHAPE(4), 5)), *w = tgc_variable(tgc_full(c, TGC_F32, TGC_SHAPE(4), 7));
+	assert_int_equal(tgc_realize(v, w), TGC_OK);
+	for (int bad = 1; bad >= 0; bad--) {
+		int32_t where[] = {0, bad ? 9 : 3, 1};
+		tgc_tensor *at = tgc_from_data(c, TGC_I32, TGC_SHAPE(3), where);
+		tgc_tensor *picked = tgc_sum(tgc_gather(tgc_iota(c, TGC_F32, TGC_SHAPE(4), 0), at, 0), TGC_AXES(0), false);
+		tgc_tensor *v0 = tgc_reshape(v, TGC_SHAPE(2, 2)), *w0 = tgc_reshape(w, TGC_SHAPE(2, 2));
+		reset();
+		tgc_assign(v, tgc_add(v, picked));
+		tgc_assign(w, tgc_add(w, 1)); // hangs on no check, and is not stored either
+		assert_int_equal(tgc_flush(c), bad ? TGC_ERROR_INDEX : TGC_OK);
+		assert_int_equal(calls("cuGraphLaunch"), bad ? 1 : 2);
+		assert_int_equal(calls("cuStreamSynchronize"), 1);
+		tgc_clear_error(c);
+		if (bad) { // else the same assignments wait
+			tgc_assign(v, tgc_reshape(v0, TGC_SHAPE(4)));
+			tgc_assign(w, tgc_reshape(w0, TGC_SHAPE(4)));
+		}
+		check_read_f32(v, got, 4);
+		assert_true(got[0] == (bad ? 5 : 9) && got[3] == got[0]);
+		check_read_f32(w, got, 4);
+		assert_true(got[0] == (bad ? 7 : 8) && got[3] == got[0]);
+	}
+	tgc_release(v);
+	tgc_release(w);
+	tgc_context_free(&c);
+}
+
+// The host goes on while data is on its way, and while a number comes back.
+static void test_no_waiting(void **state)
+{
+	enum { N = 5 << 20 }; // more than the pinned pieces hold at once
+	float *x = malloc(sizeof *x * N);
+	tgc_later *later[40]; // more than land by themselves
+	tgc_context *c = must_open();
+	(void)state;
+	assert_non_null(x);
+	for (int i = 0; i < N; i++)
+		x[i] = (float)(i % 1000);
+	reset();
+	tgc_tensor *t = tgc_from_data(c, TGC_F32, TGC_SHAPE(N), x);
+	memset(x, 0, sizeof *x * N); // it is the library's now
+	assert_int_equal(calls("cuStreamSynchronize"), 0);
+	assert_int_equal(calls("cuMemcpyHtoDAsync"), 5);
+	static float back[N];
+	assert_int_equal(tgc_read(t, back, sizeof back), TGC_OK);
+	for (int i = 0; i < N; i++)
+		if (back[i] != (float)(i % 1000))
+			fail_msg("element %d is %g", i, (double)back[i]);
+	tgc_scope_begin(c);
+	for (int i = 0; i < 40; i++)
+		later[i] = tgc_item_later(tgc_mul(tgc_iota(c, TGC_F32, TGC_SHAPE(1), 0), i));
+	for (int i = 0; i < 40; i++)
+		later[i] = tgc_item_later(tgc_add(tgc_cast(tgc_iota(c, TGC_I64, TGC_SHAPE(1), 0), TGC_F64), i));
+	reset();
+	assert_int_equal(tgc_flush(c), TGC_OK);
+	assert_int_equal(calls("cuStreamSynchronize"), 80 - 32);
+	for (int i = 39; i >= 0; i--)
+		assert_true(tgc_later_get(later[i]) == i && tgc_later_get(later[i]) == i);
+	tgc_scope_end(c);
+	tgc_scope_begin(c); // tickets of those that nobody read are free again
+	later[0] = tgc_item_later(tgc_add(tgc_iota(c, TGC_F32, TGC_SHAPE(1), 0), 4));
+	reset();
+	assert_int_equal(tgc_flush(c), TGC_OK);
+	assert_int_equal(calls("cuStreamSynchronize"), 0);
+	assert_true(tgc_later_get(later[0]) == 4);
+	tgc_scope_end(c);
+	tgc_context_free(&c);
+	free(x);
+}
+
+// A traced run is waited for once, not step by step.
+static void test_trace(void **state)
+{
+	char traces[64], command[128];
+	snprintf(traces, sizeof traces, "%s/traces", folder);
+	(void)state;
+	environment("TGC_TRACE", traces);
+	tgc_context *c = must_open();
+	tgc_tensor *x = tgc_randn(c, TGC_F32, TGC_SHAPE(40, 40)), *y = tgc_softmax(tgc_matmul(x, x), 0);
+	tgc_tensor *z = tgc_sum(tgc_matmul(y, tgc_softmax(y, 1)), TGC_ALL_AXES, false);
+	reset();
+	assert_int_equal(tgc_realize(z), TGC_OK);
+	environment("TGC_TRACE", NULL);
+	assert_true(tgc_get_stats(c).launches >= 2);
+	assert_int_equal(calls("cuStreamSynchronize"), 0);
+	assert_int_equal(calls("cuEventElapsedTime"), (int)tgc_get_stats(c).launches + 1);
+	assert_true(check_item(z) > 0);
+	tgc_context_free(&c);
+	snprintf(command, sizeof command, "cat %s/plan-*.json | grep -q '\"median_us\": [0-9.]*[1-9]'", traces);
+	assert_int_equal(system(command), 0);
+}
+
+static void square_and_add(tgc_context *c, int times)
+{
+	float x[16], y[16], want;
+	tgc_tensor *in = tgc_input(c, TGC_F32, TGC_SHAPE(16)), *out = in;
+	for (int k = 0; k < times; k++)
+		out = tgc_add(tgc_mul(out, out), in);
+	tgc_program *p = tgc_compile(c, 1, &in, 1, &out);
+	for (int k = 0; k < 16; k++)
+		x[k] = (float)k / 16;
+	assert_int_equal(tgc_program_run(p, (const void *[]){x}, (void *[]){y}), TGC_OK);
+	want = x[9];
+	for (int k = 0; k < times; k++)
+		want = want * want + x[9];
+	assert_float_equal(y[9], want, 1e-5);
+	tgc_program_free(&p);
+}
+
+// Cubins that no plan uses go when there are too many; a kernel that comes back is found on the disk.
+static void test_evict(void **state)
+{
+	tgc_context *stays = must_open(); // and with it the process' kernels
+	(void)state;
+	struct cuda_process *all = device_of(stays)->process->cuda;
+	int64_t most = all->most_idle_bytes;
+	all->most_idle_bytes = 0;
+	reset();
+	for (int round = 0; round < 2; round++) {
+		tgc_context *c = must_open();
+		for (int i = 1; i < 5; i++)
+			square_and_add(c, i);
+		assert_int_equal(calls("cuModuleUnload"), 3 * round);
+		tgc_context_free(&c); // and its plans
+		assert_int_equal(calls("cuModuleUnload"), 3 * round + 3); // the last one let go stays
+		assert_int_equal(calls("cuModuleLoadData"), 3 * round + 4);
+		assert_true(all->batches && !all->batches->next && all->batches->refs == 0);
+		assert_int_equal(all->idle_bytes, (int64_t)all->batches->bytes);
+	}
+	all->most_idle_bytes = most;
+	tgc_context *c = must_open();
+	for (int i = 1; i < 5; i++)
+		square_and_add(c, i);
+	tgc_context_free(&c);
+	assert_int_equal(calls("cuModuleUnload"), 6); // nothing is too much
+	tgc_context_free(&stays);
+}
+
 // ---- failing calls -------------------------------------------------------------------------------------------------
 
 static void test_sticky(void **state)
@@ -317,6 +462,8 @@ int main(void)
 	    cmocka_unit_test(test_program),       cmocka_unit_test(test_index),
 	    cmocka_unit_test(test_sticky),        cmocka_unit_test(test_memory),
 	    cmocka_unit_test(test_failing_calls), cmocka_unit_test(test_poison),
+	    cmocka_unit_test(test_nothing_stored), cmocka_unit_test(test_no_waiting),
+	    cmocka_unit_test(test_trace),         cmocka_unit_test(test_evict),
 	};
 	return cmocka_run_group_tests(tests, open_folder, close_folder);
 }
