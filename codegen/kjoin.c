@@ -152,9 +152,11 @@ static void append(struct joining *j)
 	to->work += from->work;
 }
 
-static void add_phase(struct kernel *k, int region)
+// Phase `phase` of part `at`. Parts need nothing of each other, so only the phases of its own part may hold it up.
+static void add_phase(struct kernel *k, const struct kernel *part, int at, int phase, int region)
 {
 	assert(k->nphases < TG_COUNT(k->phases)); // the scheduler counted
+	k->beside[k->nphases] = phase == 0 ? at > 0 : part->beside[phase];
 	k->phases[k->nphases++] = region;
 }
 
@@ -180,7 +182,7 @@ struct kernel *kernel_join(struct kernel *const *parts, int n)
 	for (int p = 0; p < TG_COUNT(k->phases) && !failed; p++)
 		for (int i = 0; i < n; i++)
 			if (p < parts[i]->nphases)
-				add_phase(k, parts[i]->phases[p] + j[i].regions);
+				add_phase(k, parts[i], i, p, parts[i]->phases[p] + j[i].regions);
 	free(j);
 	if (!failed) {
 		kernel_finish(k);

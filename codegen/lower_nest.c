@@ -243,6 +243,7 @@ static void partials(struct lower *lo)
 		nest.chunk_from = nest.size[0];
 		nest.size[0] = 1;
 		phase(lo, &nest);
+		lo->k->beside[lo->k->nphases - 1] = true; // every chunk has a place of its own
 	}
 	lo->own[g->main] = own;
 	lo->combine = true;
