@@ -89,7 +89,7 @@ struct kernel *lower_group(const struct plan *p, int group, const struct target 
 	struct lower lo;
 	const struct group *g = &p->groups[group];
 	struct kernel *k = NULL;
-	bool ok = lower_begin(&lo, p, g, t);
+	bool ok = lower_begin(&lo, p, g, t) && lower_pre_begin(&lo);
 	*error = NULL;
 	if (ok && g->kind == GROUP_SCATTER)
 		lower_scatter(&lo);

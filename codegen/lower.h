@@ -15,6 +15,10 @@ struct lower_heavy { // a reduction met by the dry run, and what its place hangs
 	int idx[LOWER_RANK];
 	int loops[LOWER_RANK]; // its RED loops that may be merged, outermost first
 };
+struct lower_pre { // a split group that is finished at the head of a phase
+	const struct group *g;
+	bool *used, *wanted; // by root: the group reads it; the next phase does
+};
 struct lower {
 	const struct plan *plan;
 	const struct group *group;
@@ -40,6 +44,9 @@ struct lower {
 	int block[LOWER_RANK]; // one index each; of the last one `rows`, from this one on
 	int64_t rows;
 	bool combine; // phase 1 of a split group: main comes from the scratch buffer
+	bool inside;  // nests are no phases of their own
+	struct lower_pre *pre;
+	int npre;
 	int depth;
 	char *error; // malloc'ed; the first one
 };
@@ -73,13 +80,21 @@ struct lower_nest {
 	int64_t chunk_from;   // partial: the first chunk
 };
 void lower_nests(struct lower *lo);
-// Nests of the roots i with !done[i], each a phase (CHAIN: in the current region); sets done and own.
+// Nests of the roots i with !done[i], each a phase (CHAIN, inside: in the current region); sets done and own.
 void lower_left(struct lower *lo, bool *done);
+// Of a split group: how long chunks are. main comes from the scratch buffer from then on.
+void lower_chunks(struct lower *lo);
 void lower_segments(struct lower *lo);
 void lower_emit(struct lower *lo, struct lower_nest *nest); // into the current region
 // Decides order, merges and levels of a nest by a dry run; roots that do not fit the order are left to
 // later nests: their level becomes -1.
 void lower_choose(struct lower *lo, struct lower_nest *nest);
+
+// ---- lower_pre.c --------------------------------------------------------------------------------------------
+bool lower_pre_begin(struct lower *lo);                        // false: out of memory
+void lower_pre_note(struct lower *lo, const struct lower *dry); // what a rehearsed phase reads of it
+void lower_pre(struct lower *lo);                              // into the current region
+void lower_parameters(struct lower *lo);                       // buffers that the group reads and stores
 
 // ---- lower_chain.c ------------------------------------------------------------------------------------------
 void lower_chain(struct lower *lo);

@@ -25,23 +25,6 @@ int lower_block_at(struct lower *lo, int node, int at, const struct pbuf *p)
 	return kb_affine(&lo->b, 0, 2, (int64_t[]){1, -stride}, (int[]){at, lo->block[last]});
 }
 
-// Parameters come before scratch.
-static void parameters(struct lower *lo)
-{
-	const struct plan *p = lo->plan;
-	int group = (int)(lo->group - p->groups), n = group_inputs(p, group, NULL, 0);
-	int32_t *bufs = n < 0 ? NULL : ARENA_ARRAY(&lo->arena, int32_t, n + 1);
-	if (!bufs || group_inputs(p, group, bufs, n) != n) {
-		lo->k->arena.failed = true;
-		return;
-	}
-	for (int i = 0; i < n; i++)
-		lower_buf(lo, bufs[i]);
-	for (int i = 0; i < lo->group->nroots; i++)
-		if (p->bufs[lo->group->root_bufs[i]].cls != BUF_SCRATCH)
-			lower_buf(lo, lo->group->root_bufs[i]);
-}
-
 static void stages(struct lower *lo)
 {
 	const struct group *g = lo->group;
@@ -93,7 +76,7 @@ void lower_chain(struct lower *lo)
 	lo->shared = g->shared;
 	for (int k = 0; k < g->shared; k++)
 		size[k] = first->dims[leading(first, k)].n;
-	parameters(lo);
+	lower_parameters(lo);
 	int64_t n = size[g->shared - 1], whole = n / g->rows;
 	if (whole)
 		blocks(lo, size, 0, whole, g->rows);

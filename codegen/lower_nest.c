@@ -211,32 +211,55 @@ static void phase(struct lower *lo, struct lower_nest *nest)
 		return;
 	}
 	kbuild_init(&lo->b, lo->k, kernel_phase(lo->k));
+	lower_pre(lo);
 	lower_emit(lo, nest);
 	kbuild_done(&lo->b);
 }
 
 // ---- a split reduction: chunks first
 
-// Whole chunks, then what is left: so every range is known.
-static void partials(struct lower *lo)
+// Its nest: the chunks, then main's axes. Afterwards main comes from the scratch buffer.
+static int64_t choose_chunks(struct lower *lo, struct lower_root *root, struct lower_nest *nest)
 {
 	const struct group *g = lo->group;
 	const struct pnode *n = NODE(lo, g->main);
-	struct lower_root root = {.node = g->main, .buf = g->scratch_buf, .partial = true};
-	struct lower_nest nest = {.naxes = 1, .size = {g->split}, .nroots = 1, .roots = &root};
+	*root = (struct lower_root){.node = g->main, .buf = g->scratch_buf, .partial = true};
+	*nest = (struct lower_nest){.naxes = 1, .size = {g->split}, .nroots = 1, .roots = root};
 	for (int a = 0; a < n->rank; a++) {
-		root.axis_of[a] = n->dims[a].n == 1 ? -1 : nest.naxes;
+		root->axis_of[a] = n->dims[a].n == 1 ? -1 : nest->naxes;
 		if (n->dims[a].n != 1)
-			nest.size[nest.naxes++] = n->dims[a].n;
+			nest->size[nest->naxes++] = n->dims[a].n;
 	}
 	bool own = lo->own[g->main];
 	lo->own[g->main] = true;
 	lo->chunk_len = 1;
-	lower_choose(lo, &nest);
+	lower_choose(lo, nest);
+	lo->own[g->main] = own;
 	int64_t extent = lower_split_extent(lo);
 	lo->chunk_len = (extent + g->split - 1) / g->split;
 	if (extent < 2)
 		lower_fail(lo, "pnode %d has no axis that can be split", g->main);
+	return extent;
+}
+
+void lower_chunks(struct lower *lo)
+{
+	struct lower_root root;
+	struct lower_nest nest;
+	lo->combine = false;
+	choose_chunks(lo, &root, &nest);
+	lo->combine = true;
+	lo->counted[lo->group->main] = true; // where the chunks are
+}
+
+// Whole chunks, then what is left: so every range is known.
+static void partials(struct lower *lo)
+{
+	struct lower_root root;
+	struct lower_nest nest;
+	int64_t extent = choose_chunks(lo, &root, &nest);
+	bool own = lo->own[root.node];
+	lo->own[root.node] = true;
 	nest.size[0] = extent / lo->chunk_len;
 	phase(lo, &nest);
 	if (extent % lo->chunk_len) {
@@ -245,7 +268,7 @@ static void partials(struct lower *lo)
 		phase(lo, &nest);
 		lo->k->beside[lo->k->nphases - 1] = true; // every chunk has a place of its own
 	}
-	lo->own[g->main] = own;
+	lo->own[root.node] = own;
 	lo->combine = true;
 }
 
@@ -264,7 +287,7 @@ void lower_left(struct lower *lo, bool *done)
 		if (lo->shared)
 			nest.size[lo->shared - 1] = lo->rows;
 		lower_choose(lo, &nest);
-		if (lo->shared)
+		if (lo->shared || lo->inside)
 			lower_emit(lo, &nest);
 		else
 			phase(lo, &nest);
@@ -283,7 +306,10 @@ void lower_nests(struct lower *lo)
 	bool *done = ARENA_ARRAY(&lo->arena, bool, lo->group->nroots);
 	if (!done)
 		return;
-	if (lo->group->split > 1)
+	if (lo->group->half == HALF_FINISH)
+		lower_chunks(lo);
+	else if (lo->group->split > 1)
 		partials(lo);
-	lower_left(lo, done);
+	if (lo->group->half != HALF_CHUNKS)
+		lower_left(lo, done);
 }

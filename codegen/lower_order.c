@@ -179,6 +179,7 @@ void lower_choose(struct lower *lo, struct lower_nest *nest)
 		count_rows(&dry, nest, rows);
 		order_axes(lo, nest, rows);
 		levels(nest, lo);
+		lower_pre_note(lo, &dry);
 		bool *live = kernel_live(dry.k, false);
 		if (live) {
 			merge_axes(&dry, nest, live);

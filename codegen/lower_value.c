@@ -115,7 +115,7 @@ static int load(struct lower *lo, int node, const int *idx)
 	int at = lower_block_at(lo, node, rank ? lower_at(lo, p, idx) : kb_int(&lo->b, 0), p);
 	// What this kernel stored stands still while a nest reads it: it is read once where its index is known.
 	int region = lo->b.region, v;
-	if (lo->shared)
+	if (lo->shared || lo->k->bufs[buf].space != SPACE_GLOBAL)
 		lo->b.region = lower_deepest(lo, lower_deepest(lo, lo->home, 1, &at), 1, &lo->guard);
 	v = kb_load(&lo->b, buf, at, lo->guard, lo->k->bufs[buf].segmented ? lo->seg : K_NONE);
 	lo->b.region = region;

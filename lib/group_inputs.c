@@ -153,6 +153,8 @@ static void visit(struct walk *w, const struct group *g, int32_t entry)
 		found(w, node, exact);
 		return;
 	}
+	if (g->half == HALF_FINISH && node == g->main) // comes from scratch_buf
+		return;
 	w->size.ops += op_info[n->op].cls != CLASS_MOVE && op_info[n->op].cls != CLASS_SOURCE;
 	w->size.reductions += op_info[n->op].cls == CLASS_REDUCE;
 	w->size.flags |= op_info[n->op].cls == CLASS_INDEX;
@@ -161,13 +163,15 @@ static void visit(struct walk *w, const struct group *g, int32_t entry)
 		push(w, n->src[k], exact && keeps_index(&p->prog, node, k));
 }
 
-int group_walk(const struct plan *p, int group, struct source **out, struct group_size *size)
+// From the roots that are `used`; NULL: from all.
+static int walk(const struct plan *p, const struct group *g, const bool *used, struct source **out,
+                struct group_size *size)
 {
-	const struct group *g = &p->groups[group];
 	struct walk w = {.p = p};
 
 	for (int i = g->nroots - 1; i >= 0; i--)
-		push(&w, g->roots[i], true);
+		if (!used || used[i])
+			push(&w, g->roots[i], true);
 	while (w.nstack > 0 && !w.failed)
 		visit(&w, g, w.stack[--w.nstack]);
 	free(w.seen);
@@ -176,6 +180,24 @@ int group_walk(const struct plan *p, int group, struct source **out, struct grou
 	*out = w.out;
 	*size = w.size;
 	return w.failed ? -1 : w.nout;
+}
+
+int group_walk(const struct plan *p, int group, struct source **out, struct group_size *size)
+{
+	return walk(p, &p->groups[group], NULL, out, size);
+}
+
+int group_finish(const struct plan *p, const struct group *g, const struct source *reads, int nreads, bool *used,
+                 struct source **out)
+{
+	struct group_size size;
+
+	for (int i = 0; i < g->nroots; i++) {
+		used[i] = false;
+		for (int k = 0; k < nreads; k++)
+			used[i] |= reads[k].node == g->roots[i];
+	}
+	return walk(p, g, used, out, &size);
 }
 
 int group_sources(const struct plan *p, int group, struct source **out)

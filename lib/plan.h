@@ -135,6 +135,11 @@ struct pbuf {
 	int32_t first, last;  // steps that write it first and read it last
 };
 enum group_kind { GROUP_MAP, GROUP_REDUCE, GROUP_CONTRACT, GROUP_SCATTER, GROUP_SEGMENTED, GROUP_CHAIN };
+enum group_half {
+	HALF_NONE,
+	HALF_CHUNKS, // the partial results only: its root is main, that root's buffer scratch_buf
+	HALF_FINISH, // the rest, in a later step: main is what the partial results add up to
+};
 // One kernel: computes and stores `roots`; every other node it needs that is not in a buffer is computed
 // inside. lower.c pulls values from the roots back to buffers and leaves.
 struct group {
@@ -149,6 +154,9 @@ struct group {
 	int shared;         // CHAIN: leading axes, sizes of 1 put aside, that all roots have in common
 	int64_t rows;       // CHAIN: how many indices of the last of them a block holds; of the others one
 	int32_t *stage;     // CHAIN: by root, rising from 0: what stores it; reads what earlier ones stored
+	uint8_t half;       // split > 1: HALF_*
+	int npre;           // FINISH groups of the same step whose roots it reads: each thread computes those it
+	int32_t *pre;       // needs once more, into its scratch, so that nobody waits for them
 	const char *why;    // why nothing more was fused, for listings
 };
 // Shapes inside a group, sizes of 1 put aside: roots of MAP and CONTRACT have the shape of one another (of main);
@@ -158,7 +166,7 @@ enum step_kind { STEP_KERNEL, STEP_COPY };
 struct pstep {
 	uint8_t kind;
 	int32_t group;       // KERNEL: the first of its groups
-	int32_t ngroups;     // KERNEL: they stand one behind the other, and need nothing of each other
+	int32_t ngroups;     // KERNEL: they stand one behind the other, and need nothing of each other but group.pre
 	int32_t src, dst;    // COPY: plan buffers
 	int nargs;           // KERNEL: filled from the lowered kernel's parameters
 	int32_t *args;       // plan buffers, kernel parameter order; SEGMENTED: nsegs entries a parameter
@@ -210,11 +218,13 @@ void layout_weights(struct prog *p); // layout.c: copies of convolution kernels 
 bool layout_activations(struct plan *p, struct arena *scratch); // strides; false: out of memory
 // group_side.c: steps side by side; false: out of memory
 bool plan_beside(struct plan *p, const struct target *t, struct arena *scratch);
+bool plan_halve(struct plan *p, const struct target *t, struct arena *scratch); // group_halve.c; false: out of memory
 bool plan_order(struct plan *p, struct arena *scratch); // order.c: outputs to buffers, in place or copied; steps
 int plan_buf(struct plan *p, int cls, int index, int node); // a new buffer shaped like the pnode, row-major
 struct plan *plan_new(const struct host_alloc *h); // empty; NULL: out of memory
 bool plan_flag_sites(struct plan *p); // fills nflags and flag_nodes; false: out of memory
-extern const char *const plan_buffer_names[], *const plan_group_names[]; // plan_text.c; by class and kind
+// plan_text.c; by class, kind, half
+extern const char *const plan_buffer_names[], *const plan_group_names[], *const plan_half_names[];
 // group_inputs.c. Every plan buffer that lowering the group will read, in a fixed order; returns how many there
 // are, writes at most cap of them; -1: out of memory.
 int group_inputs(const struct plan *p, int group, int32_t *bufs, int cap);
@@ -236,6 +246,10 @@ struct group_size {
 	double flops;        // of contractions
 };
 int group_walk(const struct plan *p, int group, struct source **out, struct group_size *size);
+// Of a group that finishes a split one (HALF_FINISH): which of its roots are among `reads`, and what these are
+// computed from beside the partial results. used: by root. *out: malloc'ed; -1: out of memory.
+int group_finish(const struct plan *p, const struct group *g, const struct source *reads, int nreads, bool *used,
+                 struct source **out);
 // What the group takes, about; bytes: read and written.
 double group_ns(const struct plan *p, const struct target *t, const struct group *g, double bytes,
                 const struct group_size *size);

@@ -180,7 +180,8 @@ static bool parse_roots(struct cursor *c, struct group *g)
 		g->stage[g->nroots] = stage;
 		g->roots[g->nroots] = node;
 		g->root_bufs[g->nroots++] = buf;
-		if (op_info[p->prog.nodes[node].op].cls != CLASS_SOURCE || p->prog.nodes[node].op == OP_RANDOM)
+		if (g->half != HALF_CHUNKS &&
+		    (op_info[p->prog.nodes[node].op].cls != CLASS_SOURCE || p->prog.nodes[node].op == OP_RANDOM))
 			p->node_buf[node] = buf;
 	}
 	return true;
@@ -206,6 +207,25 @@ static bool parse_chain(struct cursor *c, struct group *g)
 	                                  need(c, "rows") && number(c, &g->rows));
 }
 
+static bool parse_half(struct cursor *c, struct group *g)
+{
+	g->half = eat(c, plan_half_names[HALF_CHUNKS])   ? HALF_CHUNKS
+	          : eat(c, plan_half_names[HALF_FINISH]) ? HALF_FINISH
+	                                                 : HALF_NONE;
+	return true;
+}
+
+// Groups behind it are not known yet.
+static bool parse_pre(struct cursor *c, struct group *g)
+{
+	int cap = 0;
+
+	for (bool more = eat(c, "pre"); more && eat(c, "g"); g->npre++)
+		if (!room(c, &g->pre, g->npre, &cap, sizeof *g->pre) || !small(c, 0, INT32_MAX, &g->pre[g->npre]))
+			return false;
+	return true;
+}
+
 static bool parse_group(struct cursor *c)
 {
 	struct plan *p = c->p;
@@ -215,8 +235,9 @@ static bool parse_group(struct cursor *c)
 	if (!ref(c, "g", INT32_MAX, &at) || (at != p->ngroups && !wrong(c, "groups in order")) ||
 	    !one_of(c, plan_group_names, GROUP_CHAIN + 1, &g.kind) ||
 	    (eat(c, "main") && !ref(c, "%", p->prog.n, &main)) || !need(c, "split") || !number(c, &g.split) ||
-	    (eat(c, "scratch") && !ref(c, "b", p->nbufs, &g.scratch_buf)) || !need(c, "segs") ||
-	    !small(c, 0, INT32_MAX, &g.nsegs) || !parse_chain(c, &g) || !need(c, "roots") ||
+	    (eat(c, "scratch") && !ref(c, "b", p->nbufs, &g.scratch_buf)) || !parse_half(c, &g) ||
+	    !need(c, "segs") || !small(c, 0, INT32_MAX, &g.nsegs) || !parse_chain(c, &g) || !parse_pre(c, &g) ||
+	    !need(c, "roots") ||
 	    !parse_roots(c, &g) || !need(c, "why") || !quoted(c, &g.why) ||
 	    !room(c, &p->groups, p->ngroups, &c->groups_cap, sizeof g))
 		return false;

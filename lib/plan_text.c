@@ -3,6 +3,8 @@
 //     buf b2 arena 0 f32[2,4] {4,1} %7 at 64 bytes 32 live 0..1
 //     group g0 reduce main %7 split 1 segs 0 roots %7=b2 %9=b3 why "a contraction reads it"
 //     group g1 chain split 1 segs 0 shared 3 rows 16 roots %12=b4 then %15=b5 then %16=b6 why "an output"
+//     group g2 reduce main %18 split 64 scratch b7 finish segs 0 roots %19=b8 why "an output"
+//     group g3 map split 1 segs 0 pre g2 roots %23=b9 why "an output"
 //     step kernel g0 args b1 b2 b3 scalars @4 code 0
 //     step kernel g0 with b2=b7 args b1 b7 b3 scalars @4 code 0     (b7 in place of the group's b2)
 //     step copy b3 b4
@@ -18,6 +20,9 @@ const char *const plan_group_names[] = {[GROUP_MAP] = "map",
                                         [GROUP_SCATTER] = "scatter",
                                         [GROUP_SEGMENTED] = "segmented",
                                         [GROUP_CHAIN] = "chain"};
+
+const char *const plan_half_names[] = {
+    [HALF_NONE] = "whole", [HALF_CHUNKS] = "chunks", [HALF_FINISH] = "finish"};
 
 static void print_buf(const struct plan *p, int at, struct text *t)
 {
@@ -50,9 +55,13 @@ static void print_group(const struct plan *p, int at, struct text *t)
 	text_add(t, " split %lld", (long long)g->split);
 	if (g->scratch_buf >= 0)
 		text_add(t, " scratch b%d", g->scratch_buf);
+	if (g->half)
+		text_add(t, " %s", plan_half_names[g->half]);
 	text_add(t, " segs %d", g->nsegs);
 	if (g->kind == GROUP_CHAIN)
 		text_add(t, " shared %d rows %lld", g->shared, (long long)g->rows);
+	for (int i = 0; i < g->npre; i++)
+		text_add(t, "%s g%d", i ? "" : " pre", g->pre[i]);
 	text_add(t, " roots");
 	for (int i = 0; i < g->nroots; i++) {
 		bool later = g->kind == GROUP_CHAIN && i && g->stage[i] != g->stage[i - 1];

@@ -101,6 +101,9 @@ static bool check_group(struct check *c, int at)
 		return fail(c, "g%d: main does not fit its kind", at);
 	if ((g->split > 1) != (g->scratch_buf >= 0))
 		return fail(c, "g%d: a split needs scratch, and only it", at);
+	if (g->half && (g->split < 2 || (g->half == HALF_CHUNKS && (g->nroots != 1 || g->roots[0] != g->main ||
+	                                                             g->root_bufs[0] != g->scratch_buf))))
+		return fail(c, "g%d: not a half of a split group", at);
 	if (g->kind == GROUP_CHAIN && !check_chain(c, at))
 		return false;
 	for (int i = 0; i < g->nroots; i++) {
@@ -110,6 +113,8 @@ static bool check_group(struct check *c, int at)
 
 		if (b->type != n->type)
 			return fail(c, "g%d: b%d has another type than %%%d", at, g->root_bufs[i], node);
+		if (g->half == HALF_CHUNKS)
+			continue;
 		if (b->rank != n->rank)
 			return fail(c, "g%d: b%d has another rank than %%%d", at, g->root_bufs[i], node);
 		if (g->kind == GROUP_SEGMENTED || g->kind == GROUP_CHAIN)
@@ -138,11 +143,30 @@ static bool one_leaf(const struct pbuf *a, const struct pbuf *b)
 	return a->cls == BUF_LEAF && b->cls == BUF_LEAF && a->index == b->index;
 }
 
-// A group writes no leaf that itself (own) reads elsewhere, and nothing that another one of its step reads.
-static bool apart(struct check *c, int group, const struct source *s, int n, bool own)
+static bool is_root(const struct group *g, int node)
+{
+	for (int i = 0; i < g->nroots; i++)
+		if (g->roots[i] == node)
+			return true;
+	return false;
+}
+
+// Does it finish the value for itself?
+static bool finishes(const struct plan *p, const struct group *g, int node)
+{
+	for (int i = 0; i < g->npre; i++)
+		if (is_root(&p->groups[g->pre[i]], node))
+			return true;
+	return false;
+}
+
+// `group` writes no leaf that it reads (it is the reader) elsewhere, and nothing that another one of its step reads and
+// does not finish for itself; -1: nobody in particular.
+static bool apart(struct check *c, int group, int reader, const struct source *s, int n)
 {
 	const struct plan *p = c->p;
 	const struct group *g = &p->groups[group];
+	bool own = group == reader;
 
 	for (int i = 0; i < g->nroots; i++) {
 		const struct pbuf *b = &p->bufs[g->root_bufs[i]];
@@ -150,6 +174,8 @@ static bool apart(struct check *c, int group, const struct source *s, int n, boo
 		for (int k = 0; k < n; k++) {
 			const struct pbuf *r = &p->bufs[p->node_buf[s[k].node]];
 
+			if (reader >= 0 && g->roots[i] == s[k].node && finishes(p, &p->groups[reader], s[k].node))
+				continue;
 			if (own && one_leaf(b, r) && (s[k].how != READ_EXACT || r != b))
 				return fail(c, "g%d: reads %%%d elsewhere than where it writes", group, s[k].node);
 			if (!own && (r == b || one_leaf(b, r)))
@@ -178,31 +204,60 @@ static bool check_moved(struct check *c, int step)
 	return true;
 }
 
+static bool check_read(struct check *c, int step, int node)
+{
+	const struct plan *p = c->p;
+	int buf = p->node_buf[node] < 0 ? -1 : plan_step_buf(&p->steps[step], p->node_buf[node]);
+
+	if (buf < 0)
+		return fail(c, "step %d: %%%d is not in memory", step, node);
+	if (p->bufs[buf].bytes > 0 && c->holds[buf] != node)
+		return fail(c, "step %d: b%d does not hold %%%d", step, buf, node);
+	if (p->bufs[buf].cls == BUF_SCRATCH)
+		return fail(c, "step %d: b%d never leaves its kernel", step, buf);
+	return p->bufs[buf].cls != BUF_ARENA || (p->bufs[buf].first <= step && p->bufs[buf].last >= step) ||
+	       fail(c, "step %d: b%d is not live", step, buf);
+}
+
+// What the group finishes for itself stands in its step, and nobody there overwrites what it comes from.
+static bool check_pre(struct check *c, int step, int group, const struct source *reads, int nreads)
+{
+	const struct plan *p = c->p;
+	const struct pstep *at = &p->steps[step];
+	const struct group *g = &p->groups[group];
+	bool ok = true;
+
+	for (int i = 0; i < g->npre && ok; i++) {
+		const struct group *f = &p->groups[g->pre[i]];
+		bool *used = calloc((size_t)f->nroots + 1, sizeof *used);
+		struct source *s = NULL;
+		int n = used ? group_finish(p, f, reads, nreads, used, &s) : -1;
+
+		ok = n >= 0 || fail(c, "out of memory");
+		for (int k = at->group; k < at->group + at->ngroups && ok; k++)
+			ok = apart(c, k, -1, s, n);
+		free(used);
+		free(s);
+	}
+	return ok;
+}
+
 static bool check_reads(struct check *c, int step, int group)
 {
 	const struct plan *p = c->p;
 	const struct pstep *at = &p->steps[step];
+	const struct group *g = &p->groups[group];
 	struct source *s;
 	int n = group_sources(p, group, &s);
 	bool ok = n >= 0 || fail(c, "out of memory");
 
-	for (int i = 0; i < n && ok; i++) {
-		int buf = p->node_buf[s[i].node];
-
-		buf = buf < 0 ? buf : plan_step_buf(at, buf);
-		if (buf < 0)
-			ok = fail(c, "step %d: %%%d is not in memory", step, s[i].node);
-		else if (p->bufs[buf].bytes > 0 && c->holds[buf] != s[i].node)
-			ok = fail(c, "step %d: b%d does not hold %%%d", step, buf, s[i].node);
-		else if (p->bufs[buf].cls == BUF_SCRATCH)
-			ok = fail(c, "step %d: b%d never leaves its kernel", step, buf);
-		else if (p->bufs[buf].cls == BUF_ARENA &&
-		         (p->bufs[buf].first > step || p->bufs[buf].last < step))
-			ok = fail(c, "step %d: b%d is not live", step, buf);
-	}
-	ok = ok && apart(c, group, s, n, true);
+	for (int i = 0; i < n && ok; i++)
+		ok = finishes(p, g, s[i].node) || check_read(c, step, s[i].node);
+	if (ok && g->half == HALF_FINISH && c->holds[g->scratch_buf] != g->main)
+		ok = fail(c, "step %d: b%d does not hold parts of %%%d", step, g->scratch_buf, g->main);
 	for (int k = at->group; k < at->group + at->ngroups && ok; k++)
-		ok = k == group || apart(c, k, s, n, false);
+		ok = apart(c, k, group, s, n);
+	ok = ok && check_pre(c, step, group, s, n);
 	free(s);
 	return ok;
 }
@@ -214,6 +269,11 @@ static bool check_kernel(struct check *c, int step)
 	bool ok = check_moved(c, step) &&
 	          (at->ngroups == 1 || at->nmoved == 0 || fail(c, "step %d: several groups run again", step));
 
+	for (int k = at->group; k < at->group + at->ngroups && ok; k++)
+		for (int i = 0; i < p->groups[k].npre && ok; i++)
+			ok = (p->groups[k].pre[i] >= at->group && p->groups[k].pre[i] < at->group + at->ngroups &&
+			      p->groups[p->groups[k].pre[i]].half == HALF_FINISH) ||
+			     fail(c, "g%d: nothing beside it that it could finish", k);
 	for (int k = at->group; k < at->group + at->ngroups && ok; k++)
 		ok = check_reads(c, step, k);
 	for (int k = at->group; k < at->group + at->ngroups && ok; k++)

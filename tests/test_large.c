@@ -1,5 +1,6 @@
 // Shapes at which the CPU's tiles change their form: weight gradients along an image's rows, products whose operands
-// do not stay in cache or lie across the tiles, permuted maps read and written in blocks, each with and without tails.
+// do not stay in cache or lie across the tiles, permuted maps read and written in blocks, sums of columns in chunks,
+// each with and without tails.
 // In:  numbers from a small generator. Out: the device cpu against plain loops in f64. Small shapes are others' job.
 #include <setjmp.h>
 #include <stdarg.h>
@@ -139,6 +140,57 @@ static void turned_map(tgc_context *c, int rows, int columns, tgc_type type)
 	free(got);
 }
 
+// Columns of mean 0 and variance 1, then what follows their means. Sums in chunks are finished by each thread for
+// itself: the bits must not tell how many threads there are.
+static float *normalised(tgc_context *c, int rows, int columns, const float *x)
+{
+	size_t n = (size_t)rows * (size_t)columns, k = (size_t)columns;
+	float *got = malloc((n + k) * sizeof *got);
+	tgc_tensor *tx = tgc_from_data(c, TGC_F32, TGC_SHAPE(rows, columns), x);
+	tgc_tensor *seen = tgc_variable(tgc_ones(c, TGC_F32, TGC_SHAPE(1, columns)));
+	tgc_tensor *mean = tgc_mean(tx, TGC_AXES(0), true), *var = tgc_var(tx, TGC_AXES(0), 0, true);
+	tgc_tensor *y = tgc_div(tgc_sub(tx, mean), tgc_sqrt(var));
+	assert_non_null(got);
+	assert_int_equal(tgc_assign(seen, tgc_add(tgc_mul(seen, 0.5), mean)), TGC_OK);
+	assert_int_equal(tgc_realize(y), TGC_OK);
+	assert_int_equal(tgc_read(y, got, n * sizeof *got), TGC_OK);
+	assert_int_equal(tgc_read(seen, got + n, k * sizeof *got), TGC_OK);
+	for (int j = 0; j < columns; j++) {
+		double sum = 0, square = 0;
+		for (int i = 0; i < rows; i++)
+			sum += (double)x[i * columns + j];
+		for (int i = 0; i < rows; i++)
+			square += pow((double)x[i * columns + j] - sum / rows, 2);
+		near_to(got[n + (size_t)j], 0.5 + sum / rows, 1);
+		for (int i = 0; i < rows; i += 11)
+			near_to(got[i * columns + j], ((double)x[i * columns + j] - sum / rows) / sqrt(square / rows), 4);
+	}
+	return got;
+}
+
+static void statistics(void **state)
+{
+	static const int sizes[][2] = {{4096, 32}, {5003, 16}, {3001, 37}, {40000, 1}, {2050, 130}};
+	(void)state;
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		size_t n = (size_t)(sizes[i][0] + 1) * (size_t)sizes[i][1];
+		float *x = numbers(n, 11), *first = NULL;
+		for (int threads = 1; threads <= 3; threads++) {
+			tgc_context *c = device(threads);
+			if (!c)
+				skip();
+			float *got = normalised(c, sizes[i][0], sizes[i][1], x);
+			if (first)
+				assert_memory_equal(got, first, n * sizeof *got);
+			free(first);
+			first = got;
+			tgc_context_free(&c);
+		}
+		free(first);
+		free(x);
+	}
+}
+
 static void weight_gradients(void **state)
 {
 	(void)state;
@@ -194,6 +246,6 @@ static void turned_maps(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(weight_gradients), cmocka_unit_test(products),
-	                                   cmocka_unit_test(turned_maps)};
+	                                   cmocka_unit_test(turned_maps), cmocka_unit_test(statistics)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -414,6 +414,24 @@ static void row_in_place(struct net *n)
 	store(n, b, tgc_add(b, tgc_sum(a, TGC_AXES(1), false)));
 }
 
+// What running statistics follow, and a use of it: sums over many rows that the next step finishes.
+static void norm_columns(struct net *n)
+{
+	tgc_tensor *x = data(n, TGC_SHAPE(pick(n, 4096, 1024), 16)), *seen = state(n, TGC_SHAPE(1, 16));
+	tgc_tensor *mean = tgc_mean(x, TGC_AXES(0), true), *var = tgc_var(x, TGC_AXES(0), 0, true);
+
+	out(n, tgc_div(tgc_sub(x, mean), tgc_sqrt(tgc_add(var, 1e-5))));
+	store(n, seen, tgc_add(tgc_mul(seen, 0.9), mean));
+}
+
+// A mean of all elements is one number.
+static void center(struct net *n)
+{
+	tgc_tensor *x = data(n, TGC_SHAPE(pick(n, 512, 40), 1000));
+
+	out(n, tgc_exp(tgc_sub(x, tgc_mean(x, TGC_ALL_AXES, true))));
+}
+
 // ---- the table -----------------------------------------------------------------------------------------------------
 struct row {
 	const char *name;
@@ -449,6 +467,8 @@ static const struct row rows[] = {
     {"counter", counter, 1, 3},
     {"views", views, 3, 1},
     {"row_in_place", row_in_place, 1, 1},
+    {"norm_columns", norm_columns, 3, 0},
+    {"center", center, 2, 0},
 };
 
 struct built {
@@ -506,17 +526,19 @@ static void test_counts(void **unused)
 	(void)unused;
 	for (int i = 0; i < TG_COUNT(rows); i++) {
 		struct built b;
-		int copies = 0;
+		int copies = 0, groups = 0;
 
 		build(&b, &rows[i], false);
 		sound(b.p, rows[i].name);
+		for (int k = 0; k < b.p->ngroups; k++) // both halves are one
+			groups += b.p->groups[k].half != HALF_FINISH;
 		for (int k = 0; k < b.p->nsteps; k++)
 			copies += b.p->steps[k].kind == STEP_COPY;
-		if (b.p->ngroups != rows[i].groups || copies != rows[i].copies) {
+		if (groups != rows[i].groups || copies != rows[i].copies) {
 			char *text = text_of(b.p);
 
 			fprintf(stderr, "%s: %d groups and %d copies, not %d and %d\n%s\n", rows[i].name,
-			        b.p->ngroups, copies, rows[i].groups, rows[i].copies, text);
+			        groups, copies, rows[i].groups, rows[i].copies, text);
 			free(text);
 			bad++;
 		}
@@ -702,6 +724,65 @@ static void test_parts(void **unused)
 	leave(&b);
 }
 
+static void two_readers(struct net *n)
+{
+	tgc_tensor *x = data(n, TGC_SHAPE(4096, 16)), *y = data(n, TGC_SHAPE(64, 64));
+	tgc_tensor *m = tgc_sum(x, TGC_AXES(0), true);
+
+	out(n, tgc_softmax(tgc_add(tgc_matmul(y, y), tgc_sum(m, TGC_ALL_AXES, true)), 1));
+	out(n, tgc_sub(x, m));
+}
+
+// The reader takes what is stored over what it comes from.
+static void follows_itself(struct net *n)
+{
+	tgc_tensor *x = data(n, TGC_SHAPE(4096, 16)), *seen = state(n, TGC_SHAPE(1, 16));
+	tgc_tensor *now = tgc_add(tgc_mul(seen, 0.9), tgc_sum(x, TGC_AXES(0), true));
+
+	store(n, seen, now);
+	out(n, tgc_sub(x, now));
+}
+
+// Partial results too many for every thread to add up.
+static void too_many(struct net *n)
+{
+	tgc_tensor *x = data(n, TGC_SHAPE(16384, 8)), *y = data(n, TGC_SHAPE(16384, 130));
+
+	out(n, tgc_matmul(data(n, TGC_SHAPE(64, 8)), tgc_matmul(tgc_transpose(x, 0, 1), y)));
+}
+
+// Sums in chunks are finished where the next step needs them, each thread for itself, unless that would be unsound or
+// take longer than a barrier.
+static void test_halve(void **unused)
+{
+	static const struct {
+		struct row row;
+		int steps, finishes, pre;
+	} cases[] = {{{"norm_columns", norm_columns, 0, 0}, 3, 2, 2},
+	             {{"center", center, 0, 0}, 2, 1, 1},
+	             {{"sum_all", sum_all, 0, 0}, 1, 0, 0},
+	             {{"two_readers", two_readers, 0, 0}, 3, 1, 2},
+	             {{"follows_itself", follows_itself, 0, 0}, 2, 0, 0},
+	             {{"too_many", too_many, 0, 0}, 2, 0, 0}};
+
+	(void)unused;
+	for (int i = 0; i < TG_COUNT(cases); i++) {
+		int finishes = 0, pre = 0;
+		struct built b;
+
+		build(&b, &cases[i].row, false);
+		sound(b.p, cases[i].row.name);
+		for (int k = 0; k < b.p->ngroups; k++) {
+			finishes += b.p->groups[k].half == HALF_FINISH;
+			pre += b.p->groups[k].npre;
+		}
+		if (b.p->nsteps != cases[i].steps || finishes != cases[i].finishes || pre != cases[i].pre)
+			fail_msg("%s: %d steps, %d finish what an earlier one left, %d for themselves", cases[i].row.name,
+			         b.p->nsteps, finishes, pre);
+		leave(&b);
+	}
+}
+
 static void test_layout(void **unused)
 {
 	struct built b;
@@ -863,18 +944,49 @@ static void outside(struct plan *p)
 	p->arena_bytes = 64;
 }
 
+// A reader that would wait for what stands beside it.
+static void waiting(struct plan *p)
+{
+	for (int i = 0; i < p->ngroups; i++)
+		p->groups[i].npre = 0;
+}
+
+static void never_finished(struct plan *p)
+{
+	for (int i = 0; i < p->ngroups; i++)
+		p->groups[i].half = p->groups[i].half == HALF_FINISH ? HALF_NONE : p->groups[i].half;
+}
+
+static void unfounded(struct plan *p)
+{
+	p->steps[1].group = p->steps[0].group;
+}
+
 static void test_refused(void **unused)
 {
-	static void (*const mutate[])(struct plan * p) = {overlap, reverse, lose,   mistype,
-	                                                  stray,   unsplit, shrunk, outside};
+	static const struct {
+		void (*mutate)(struct plan *p);
+		struct row row;
+	} cases[] = {{overlap, {"mlp", mlp, 0, 0}},
+	             {reverse, {"mlp", mlp, 0, 0}},
+	             {lose, {"mlp", mlp, 0, 0}},
+	             {mistype, {"mlp", mlp, 0, 0}},
+	             {stray, {"mlp", mlp, 0, 0}},
+	             {unsplit, {"mlp", mlp, 0, 0}},
+	             {shrunk, {"mlp", mlp, 0, 0}},
+	             {outside, {"mlp", mlp, 0, 0}},
+	             {waiting, {"norm_columns", norm_columns, 0, 0}},
+	             {never_finished, {"norm_columns", norm_columns, 0, 0}},
+	             {unfounded, {"norm_columns", norm_columns, 0, 0}},
+	             {reverse, {"norm_columns", norm_columns, 0, 0}}};
 
 	(void)unused;
-	for (int i = 0; i < TG_COUNT(mutate); i++) {
+	for (int i = 0; i < TG_COUNT(cases); i++) {
 		struct built b;
 		char *wrong;
 
-		build(&b, &(struct row){"mlp", mlp, 0, 0}, false);
-		mutate[i](b.p);
+		build(&b, &cases[i].row, false);
+		cases[i].mutate(b.p);
 		wrong = plan_verify(b.p);
 		if (!wrong)
 			print_error("mutation %d passes\n", i);
@@ -968,7 +1080,7 @@ int main(void)
 	    cmocka_unit_test(test_beside),
 	    cmocka_unit_test(test_parts),
 	    cmocka_unit_test(test_layout),       cmocka_unit_test(test_counts),
-	    cmocka_unit_test(test_values),       cmocka_unit_test(test_round_trip),
+	    cmocka_unit_test(test_halve), cmocka_unit_test(test_values),       cmocka_unit_test(test_round_trip),
 	    cmocka_unit_test(test_refused),      cmocka_unit_test(test_bad_text),
 	    cmocka_unit_test(test_long),
 	};
