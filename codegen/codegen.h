@@ -50,7 +50,11 @@ enum { // instruction codes after the operation table's; elementwise instruction
 	K_STORE,            // buffer `aux` at src[0] := src[1]; optional src[2] guard; optional src[3] segment
 	K_TABLE,            // constant table `aux` at src[0]; i64
 	K_MMA,              // all lanes of a block together: sums in LOCAL buffer `aux` += products of slices in shared
-	                    // memory; imm and the layout of the sums: struct kmma
+	                    // memory; imm and the layout of the sums: struct kmma; optional src[0]: which stage
+	K_COPY,             // asynchronous: SHARED buffer `aux` at src[0] := GLOBAL buffer at src[1], some neighbours: struct
+	                    // kcopied; optional src[2] guard (bool): false copies zeros and touches no global memory
+	K_COMMIT,           // all lanes of a block together: the copies before it that no other has are a group
+	K_WAIT,             // all together: all groups but the last imm are there, for every lane
 	K_END
 };
 #define K_NONE (-1)
@@ -93,12 +97,17 @@ struct kbuf {
 	int32_t node;       // GLOBAL: where it came from in the plan (plan buffer); not in the text
 	int32_t *seg_nodes; // segmented: plan buffer of each; not in the text
 };
-// rows x depth of buffer a, columns x depth of b, each row MMA_PAD elements longer; 16-bit floats of one type. Each
+// rows x depth of buffer a, columns x depth of b, 16-bit floats of one type, `stages` of them; each row is MMA_PAD
+// elements longer, or, where terms_first, each term's row of them. Each
 // warp has a square of MMA_WARP rows and columns, each lane MMA_WARP of its sums in a row, as the fragments of
 // mma.m16n8k16 have them (kernel_mma_sum).
 enum { MMA_WARP = 32, MMA_DEPTH = 16, MMA_PAD = 8 };
 struct kmma {
-	int a, b, rows, columns, depth;
+	int a, b, rows, columns, depth, stages;
+	bool terms_first[2];
+};
+struct kcopied {
+	int from, n; // buffer, elements: 4, 8 or 16 bytes, aligned on both sides
 };
 struct ktable {
 	int64_t *values;
@@ -150,6 +159,9 @@ int kernel_region_depth(const struct kernel *k, int region); // 0 for a phase
 bool kernel_region_within(const struct kernel *k, int region, int outer); // outer itself, or nested in it
 bool kernel_trip(const struct kernel *k, int loop, int64_t *n); // constant number of iterations
 struct kmma kernel_mma(const struct kernel *k, int inst);
+int64_t kernel_mma_imm(const struct kmma *m);
+struct kcopied kernel_copied(const struct kernel *k, int inst);
+bool kernel_multiple(const struct kernel *k, int v, int64_t n); // of n, as far as can be seen
 int64_t kernel_mma_sum(const struct kmma *m, int row, int column); // where in the buffer of sums
 void kernel_finish(struct kernel *k); // fills bufs[].read and written
 // kjoin.c: lowered kernels that need nothing of each other as one, not segmented. NULL: out of memory.
@@ -192,7 +204,10 @@ int kb_idiv(struct kbuild *b, int x, int64_t c);
 int kb_imod(struct kbuild *b, int x, int64_t c);
 int kb_load(struct kbuild *b, int buf, int index, int guard, int seg);    // guard, seg: K_NONE
 void kb_store(struct kbuild *b, int buf, int index, int value, int guard, int seg);
-void kb_mma(struct kbuild *b, int sums, int a, int x, int depth);
+void kb_mma(struct kbuild *b, int sums, const struct kmma *m, int stage); // stage: K_NONE
+void kb_copy(struct kbuild *b, int to, int at, int from, int index, int64_t n, int guard);
+void kb_commit(struct kbuild *b);
+void kb_wait(struct kbuild *b, int groups);
 int kb_table(struct kbuild *b, int table, int index);
 // Opens a loop; the current region becomes its body. Returns the loop. hi exclusive, values.
 int kb_for(struct kbuild *b, enum axis_kind kind, int lo, int hi, int ncarry, const int *init,
@@ -274,7 +289,8 @@ void kcopy_body(struct kcopy *cp, int loop, int index, const int *args, int *nex
 void kcopy_forget(struct kcopy *cp, int loop); // nothing in its body is mapped then: to copy values one by one
 void kcopy_result(struct kcopy *cp, int loop, int i, int value); // result i of the old loop is this new value
 // What an instruction, with the loop it may head, does to each buffer: bits set in access[buffer].
-enum { ACCESS_READ = 1, ACCESS_WRITE = 2 };
+// COPY, beside WRITE: asynchronously, so that a K_WAIT stands before whoever reads it.
+enum { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_COPY = 4 };
 void kernel_access(const struct kernel *k, int inst, uint8_t *access);
 double kernel_region_work(const struct kernel *k, int region); // instructions it executes, roughly
 int kernel_region_stores(const struct kernel *k, int region); // bit (1 << space): stores there, nested ones too

@@ -13,7 +13,7 @@
 
 #include <stdlib.h>
 
-enum { SHARED_FOR_REDUCTIONS = 8 << 10 };
+enum { SHARED_FOR_REDUCTIONS = 8 << 10 }; // as in pass/threads.h
 
 // ---- loops
 
@@ -212,6 +212,15 @@ static void statement(struct cuda *e, int inst)
 	case K_MMA:
 		cuda_mma(e, inst);
 		break;
+	case K_COPY:
+		cuda_copy_async(e, inst);
+		break;
+	case K_COMMIT:
+		cuda_line(e, "tg_cp_async_commit();");
+		break;
+	case K_WAIT:
+		cuda_wait(e, inst);
+		break;
 	case K_TABLE:
 		cuda_table(e, inst);
 		break;
@@ -362,6 +371,7 @@ static bool prepare(struct cuda *e)
 	e->values = arena_alloc(&e->arena, sizeof *e->values * (size_t)(k->n + 1));
 	e->loops = arena_alloc(&e->arena, sizeof *e->loops * (size_t)(k->nloops + 1));
 	e->access = arena_alloc(&e->arena, bufs);
+	e->shared = arena_alloc(&e->arena, bufs);
 	e->own = arena_alloc(&e->arena, sizeof *e->own * bufs);
 	for (int i = 0; i < 2; i++)
 		e->pending[i] = arena_alloc(&e->arena, bufs);
@@ -370,6 +380,7 @@ static bool prepare(struct cuda *e)
 	memset(e->values, 0, sizeof *e->values * (size_t)(k->n + 1));
 	memset(e->loops, 0, sizeof *e->loops * (size_t)(k->nloops + 1));
 	memset(e->pending[1], 0, bufs);
+	memset(e->shared, 0, bufs);
 	cuda_analyse(e);
 	return !e->error;
 }

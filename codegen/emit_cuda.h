@@ -48,6 +48,7 @@ struct cuda {
 	uint8_t *access;      // by buffer, of one statement
 	int *own;             // by buffer: elements of it that are one thread's alone, in registers; 0: others
 	bool in_shared;       // scratch is shared memory
+	uint8_t *shared;      // by buffer: it is even where scratch is not: slices for tensor cores and copies
 	int64_t shared_bytes; // of the phase
 	struct text declared; // its shared memory, which stands at the top
 	int nshared, ntemps;  // names given so far
@@ -85,6 +86,7 @@ const char *cuda_elementwise(struct cuda *e, int inst, const struct combo *c);
 void cuda_load(struct cuda *e, int inst);
 void cuda_store(struct cuda *e, int inst);
 void cuda_table(struct cuda *e, int inst);
+void cuda_copy_async(struct cuda *e, int inst);
 void cuda_mma(struct cuda *e, int inst); // emit_cuda_mma.c
 void cuda_declare_tables(struct cuda *e);
 void cuda_declare_scratch(struct cuda *e, const uint8_t *access); // what the phase uses
@@ -92,6 +94,7 @@ void cuda_declare_scratch(struct cuda *e, const uint8_t *access); // what the ph
 // ---- emit_cuda_lane.c: loops over threads
 void cuda_lanes(struct cuda *e, int loop);
 const char *cuda_mask(struct cuda *e);                     // lanes of the warp that do the same
+void cuda_wait(struct cuda *e, int inst);                  // for copies, and a barrier
 void cuda_wait_for(struct cuda *e, const uint8_t *access); // a barrier, if what is pending conflicts
 
 // ---- emit_cuda.c

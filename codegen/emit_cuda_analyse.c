@@ -181,7 +181,7 @@ static void find_needed(struct cuda *e)
 	for (int i = 0; i < k->n; i++) {
 		const struct kinst *in = &k->insts[i];
 		bool address = in->op == K_LOAD || in->op == K_STORE || in->op == K_TABLE;
-		for (int s = address ? 1 : 0; s < in->nsrc; s++)
+		for (int s = in->op == K_COPY ? 2 : address ? 1 : 0; s < in->nsrc; s++)
 			if (kernel_src(k, i, s) != K_NONE)
 				e->values[kernel_src(k, i, s)].needed = true;
 	}
@@ -193,12 +193,28 @@ static void find_needed(struct cuda *e)
 	}
 }
 
+static void find_shared(struct cuda *e)
+{
+	const struct kernel *k = e->k;
+	for (int r = 0; r < k->nregions; r++)
+		for (int i = 0; i < k->regions[r].n; i++) {
+			const struct kinst *in = &k->insts[k->regions[r].insts[i]];
+			if (in->op == K_COPY)
+				e->shared[in->aux] = true;
+			if (in->op == K_MMA) {
+				struct kmma m = kernel_mma(k, k->regions[r].insts[i]);
+				e->shared[m.a] = e->shared[m.b] = true;
+			}
+		}
+}
+
 void cuda_analyse(struct cuda *e)
 {
 	number_axes(e);
 	if (e->error)
 		return;
 	find_own(e);
+	find_shared(e);
 	find_needed(e);
 	do
 		find_deps(e);

@@ -23,6 +23,7 @@ const char *cuda_mask(struct cuda *e)
 	return cuda_text(e, "tg_group_mask(%d)", e->width);
 }
 
+// Before what is copied asynchronously is read stands a K_WAIT, with a barrier of its own.
 void cuda_wait_for(struct cuda *e, const uint8_t *access)
 {
 	uint8_t *pending = e->pending[e->level];
@@ -33,7 +34,17 @@ void cuda_wait_for(struct cuda *e, const uint8_t *access)
 	if (conflict)
 		barrier(e);
 	for (int i = 0; i < e->k->nbufs; i++)
-		pending[i] |= access[i];
+		pending[i] |= access[i] & ACCESS_COPY ? access[i] & ACCESS_READ : access[i];
+}
+
+void cuda_wait(struct cuda *e, int inst)
+{
+	if (e->level != LEVEL_BLOCK) {
+		cuda_fail(e, "a wait of some threads of a block");
+		return;
+	}
+	cuda_line(e, "tg_cp_async_wait(%d);", (int)e->k->insts[inst].imm);
+	barrier(e);
 }
 
 // ---- combining over threads

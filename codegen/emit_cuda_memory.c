@@ -185,6 +185,21 @@ void cuda_store(struct cuda *e, int inst)
 	} while (cuda_next(e, e->values[inst].deps, &c));
 }
 
+// Zeros where the guard is false.
+void cuda_copy_async(struct cuda *e, int inst)
+{
+	const struct kernel *k = e->k;
+	struct kcopied x = kernel_copied(k, inst);
+	int to = k->insts[inst].aux, guard = operand(e, inst, 2);
+	int64_t bytes = x.n * (int64_t)tgc_type_bytes((tgc_type)k->bufs[to].type);
+	struct combo c = {0};
+	do
+		cuda_line(e, "tg_cp_async%d_if(%s, b%d + (%s), b%d + (%s));", (int)bytes,
+		          guard == K_NONE ? "1" : cuda_ref(e, guard, &c), to,
+		          index_of(e, kernel_src(k, inst, 0), &c), x.from, index_of(e, kernel_src(k, inst, 1), &c));
+	while (cuda_next(e, e->values[inst].deps, &c));
+}
+
 // ---- tables
 
 static bool is_small(const struct ktable *t)
@@ -232,7 +247,7 @@ void cuda_declare_scratch(struct cuda *e, const uint8_t *access)
 			continue;
 		if (e->own[i])
 			cuda_line(e, "%s b%d[%d];", type, i, e->own[i]);
-		else if (e->in_shared)
+		else if (e->in_shared || e->shared[i])
 			cuda_shared(e, type, cuda_text(e, "b%d", i), b->elems,
 			            (int)tgc_type_bytes((tgc_type)b->type));
 		else

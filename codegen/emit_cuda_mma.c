@@ -5,16 +5,23 @@
 
 enum { ROWS = 16, COLUMNS = 8 }; // of one product
 
-// 8 x 8 pieces of four, their rows' addresses by lane: a's stand rows first, b's terms first.
-static void fragments(struct cuda *e, const struct kmma *m, int side)
+// 8 x 8 pieces of four, their rows' addresses by lane: a's pieces go rows first, b's terms first. A slice that
+// stands terms first is turned as it is loaded.
+static void fragments(struct cuda *e, const struct kmma *m, int side, const char *stage)
 {
-	int pitch = m->depth + MMA_PAD, buf = side ? m->b : m->a, across = m->columns / MMA_WARP;
-	const char *name = side ? "y" : "x", *row = side ? "lane % 8 + lane / 16 * 8" : "lane % 16";
-	const char *warp = cuda_text(e, side ? "warp %% %d" : "warp / %d", across);
+	int size = side ? m->columns : m->rows, buf = side ? m->b : m->a, across = m->columns / MMA_WARP;
+	bool turned = m->terms_first[side];
+	const char *name = side ? "y" : "x", *half = "lane / 8 % 2 * 8", *quarter = "lane / 16 * 8";
+	const char *own = cuda_text(e, side ? "warp %% %d * %d + %s" : "warp / %d * %d + %s", across, MMA_WARP,
+	                            side ? quarter : half);
+	const char *term = cuda_text(e, "term + %s", side ? half : quarter);
+	int pitch = turned ? size + MMA_PAD : m->depth + MMA_PAD;
+	int64_t elems = e->k->bufs[buf].elems / m->stages;
 	cuda_line(e, "unsigned int %s[%d][4];", name, MMA_WARP / ROWS);
 	for (int i = 0; i < MMA_WARP / ROWS; i++)
-		cuda_line(e, "tg_ldmatrix_x4(%s[%d], b%d + (%s * %d + %d + %s) * %d + term + %s * 8);", name, i,
-		          buf, warp, MMA_WARP, i * ROWS, row, pitch, side ? "(lane / 8 % 2)" : "lane / 16");
+		cuda_line(e, "tg_ldmatrix_x4%s(%s[%d], b%d + %s * %d + (%s + lane %% 8) * %d + %s + %d);",
+		          turned ? "_trans" : "", name, i, buf, stage, (int)elems, turned ? term : own, pitch,
+		          turned ? own : term, i * ROWS * (turned ? 1 : pitch));
 }
 
 void cuda_mma(struct cuda *e, int inst)
@@ -27,12 +34,13 @@ void cuda_mma(struct cuda *e, int inst)
 		cuda_fail(e, "a product of tiles that this GPU's threads cannot do");
 		return;
 	}
+	const char *stage = k->insts[inst].nsrc ? cuda_ref(e, kernel_src(k, inst, 0), &(struct combo){0}) : "0";
 	cuda_line(e, "TG_UNROLL");
 	cuda_line(e, "for (int term = 0; term < %d; term += %d) {", m.depth, MMA_DEPTH);
 	e->indent++;
 	cuda_line(e, "const int warp = tg_thread() / %d, lane = tg_thread() %% %d;", CUDA_WARP, CUDA_WARP);
-	fragments(e, &m, 0);
-	fragments(e, &m, 1);
+	fragments(e, &m, 0, stage);
+	fragments(e, &m, 1, stage);
 	for (int i = 0; i < MMA_WARP / ROWS; i++)
 		for (int j = 0; j < MMA_WARP / COLUMNS; j++)
 			cuda_line(e, "tg_mma_16816_%s(b%d + %d, x[%d], y[%d] + %d);",

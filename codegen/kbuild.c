@@ -257,15 +257,40 @@ void kb_store(struct kbuild *b, int buf, int index, int value, int guard, int se
 		++*stores;
 }
 
-void kb_mma(struct kbuild *b, int sums, int a, int x, int depth)
+void kb_mma(struct kbuild *b, int sums, const struct kmma *m, int stage)
 {
 	int *stores = stores_of(b, sums);
-	int64_t imm = (int64_t)a | (int64_t)x << 16 | (int64_t)depth << 32;
 	if (b->k->arena.failed)
 		return;
-	kernel_append(b->k, b->region, K_MMA, TGC_F32, sums, imm, 0, NULL, NULL);
+	kernel_append(b->k, b->region, K_MMA, TGC_F32, sums, kernel_mma_imm(m), stage != K_NONE, &stage, NULL);
 	if (stores)
 		++*stores;
+}
+
+void kb_copy(struct kbuild *b, int to, int at, int from, int index, int64_t n, int guard)
+{
+	int *stores = stores_of(b, to);
+	union number g;
+	if (b->k->arena.failed)
+		return;
+	if (kernel_is_const(b->k, guard, &g) && g.i)
+		guard = K_NONE;
+	kernel_append(b->k, b->region, K_COPY, b->k->bufs[to].type, to, (int64_t)from | n << 16, guard != K_NONE ? 3 : 2,
+	              (int[]){at, index, guard}, NULL);
+	if (stores)
+		++*stores;
+}
+
+void kb_commit(struct kbuild *b)
+{
+	if (!b->k->arena.failed)
+		kernel_append(b->k, b->region, K_COMMIT, TGC_I64, 0, 0, 0, NULL, NULL);
+}
+
+void kb_wait(struct kbuild *b, int groups)
+{
+	if (!b->k->arena.failed)
+		kernel_append(b->k, b->region, K_WAIT, TGC_I64, 0, groups, 0, NULL, NULL);
 }
 
 // ---- loops

@@ -11,7 +11,7 @@ int kernel_region_stores(const struct kernel *k, int region)
 	const struct kregion *r = &k->regions[region];
 	for (int i = 0; i < r->n; i++) {
 		const struct kinst *in = &k->insts[r->insts[i]];
-		if (in->op == K_STORE || in->op == K_MMA)
+		if (in->op == K_STORE || in->op == K_MMA || in->op == K_COPY)
 			mask |= 1 << k->bufs[in->aux].space;
 		else if (in->op == K_FOR)
 			mask |= kernel_region_stores(k, k->loops[in->aux].body);
@@ -20,6 +20,11 @@ int kernel_region_stores(const struct kernel *k, int region)
 }
 
 // ---- liveness
+
+static bool has_effect(int op)
+{
+	return op == K_STORE || op == K_MMA || op == K_COPY || op == K_COMMIT || op == K_WAIT;
+}
 
 struct live {
 	const struct kernel *k;
@@ -80,8 +85,7 @@ bool *kernel_live(const struct kernel *k, bool all_carries)
 	if (w.is && w.work) {
 		for (int r = 0; r < k->nregions; r++)
 			for (int i = 0; i < k->regions[r].n; i++)
-				if (k->insts[k->regions[r].insts[i]].op == K_STORE ||
-				    k->insts[k->regions[r].insts[i]].op == K_MMA)
+				if (has_effect(k->insts[k->regions[r].insts[i]].op))
 					mark(&w, k->regions[r].insts[i]);
 		while (w.n)
 			spread(&w, w.work[--w.n]);
@@ -163,9 +167,20 @@ void kcopy_inst(struct kcopy *cp, int inst)
 		break;
 	case K_MMA: {
 		struct kmma m = kernel_mma(cp->from, inst);
-		kb_mma(b, in->aux, m.a, m.b, m.depth);
+		kb_mma(b, in->aux, &m, operand(cp, in, 0));
 		break;
 	}
+	case K_COPY: {
+		struct kcopied c = kernel_copied(cp->from, inst);
+		kb_copy(b, in->aux, operand(cp, in, 0), c.from, operand(cp, in, 1), c.n, operand(cp, in, 2));
+		break;
+	}
+	case K_COMMIT:
+		kb_commit(b);
+		break;
+	case K_WAIT:
+		kb_wait(b, (int)in->imm);
+		break;
 	case K_FOR:
 		if (!cp->loop || !cp->loop(cp, in->aux))
 			kcopy_loop(cp, in->aux);

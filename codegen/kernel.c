@@ -208,6 +208,8 @@ void kernel_finish(struct kernel *k)
 	for (int r = 0; r < k->nregions; r++)
 		for (int i = 0; i < k->regions[r].n; i++) {
 			const struct kinst *in = &k->insts[k->regions[r].insts[i]];
+			if (in->op == K_COPY)
+				k->bufs[kernel_copied(k, k->regions[r].insts[i]).from].read = true;
 			if (in->op == K_LOAD || in->op == K_MMA)
 				k->bufs[in->aux].read = true;
 			else if (in->op == K_STORE)
@@ -307,12 +309,40 @@ void kernel_loop_close(struct kernel *k, int loop, const int *next)
 struct kmma kernel_mma(const struct kernel *k, int inst)
 {
 	uint64_t imm = (uint64_t)k->insts[inst].imm;
-	struct kmma m = {.a = (int)(imm & 0xffff), .b = (int)(imm >> 16 & 0xffff), .depth = (int)(imm >> 32)};
-	if (m.a >= k->nbufs || m.b >= k->nbufs || m.depth < 1)
+	struct kmma m = {.a = (int)(imm & 0xffff),
+	                 .b = (int)(imm >> 16 & 0xffff),
+	                 .depth = (int)(imm >> 32 & 0xffff),
+	                 .stages = (int)(imm >> 48 & 15),
+	                 .terms_first = {imm >> 52 & 1, imm >> 53 & 1}};
+	if (m.a >= k->nbufs || m.b >= k->nbufs || m.depth < 1 || m.stages < 1)
 		return m;
-	m.rows = (int)(k->bufs[m.a].elems / (m.depth + MMA_PAD));
-	m.columns = (int)(k->bufs[m.b].elems / (m.depth + MMA_PAD));
+	for (int side = 0; side < 2; side++) {
+		int64_t elems = k->bufs[side ? m.b : m.a].elems / m.stages;
+		*(side ? &m.columns : &m.rows) =
+		    (int)(m.terms_first[side] ? elems / m.depth - MMA_PAD : elems / (m.depth + MMA_PAD));
+	}
 	return m;
+}
+
+int64_t kernel_mma_imm(const struct kmma *m)
+{
+	return (int64_t)m->a | (int64_t)m->b << 16 | (int64_t)m->depth << 32 | (int64_t)m->stages << 48 |
+	       (int64_t)m->terms_first[0] << 52 | (int64_t)m->terms_first[1] << 53;
+}
+
+struct kcopied kernel_copied(const struct kernel *k, int inst)
+{
+	uint64_t imm = (uint64_t)k->insts[inst].imm;
+	return (struct kcopied){(int)(imm & 0xffff), (int)(imm >> 16)};
+}
+
+bool kernel_multiple(const struct kernel *k, int v, int64_t n)
+{
+	const struct kinst *in = &k->insts[v];
+	bool ok = (in->op == K_AFFINE || in->op == K_CONST) && in->imm % n == 0;
+	for (int i = 0; in->op == K_AFFINE && i < in->nsrc; i++)
+		ok &= k->coefs[in->src_at + i] % n == 0;
+	return ok || n == 1;
 }
 
 int64_t kernel_mma_sum(const struct kmma *m, int row, int column)
@@ -334,6 +364,10 @@ void kernel_access(const struct kernel *k, int inst, uint8_t *access)
 		access[in->aux] |= ACCESS_READ | ACCESS_WRITE;
 		access[m.a] |= ACCESS_READ;
 		access[m.b] |= ACCESS_READ;
+	}
+	if (in->op == K_COPY) {
+		access[in->aux] |= ACCESS_WRITE | ACCESS_COPY;
+		access[kernel_copied(k, inst).from] |= ACCESS_READ;
 	}
 	if (in->op != K_FOR)
 		return;

@@ -457,14 +457,40 @@ static bool phase(struct parser *p)
 
 static bool mma(struct parser *p)
 {
-	int sums, a, b;
-	int64_t depth;
-	if (!small(p, "b", p->k->nbufs, &sums) || !expect(p, "+=") || !small(p, "b", p->k->nbufs, &a) ||
-	    !expect(p, "*") || !small(p, "b", p->k->nbufs, &b) || !expect(p, "depth") ||
-	    !integer(p, 1, 1 << 16, &depth))
+	int sums, stage = K_NONE;
+	int64_t depth, turned, stages;
+	struct kmma m;
+	if (!small(p, "b", p->k->nbufs, &sums) || !expect(p, "+=") || !small(p, "b", p->k->nbufs, &m.a) ||
+	    !expect(p, "*") || !small(p, "b", p->k->nbufs, &m.b) || !expect(p, "depth") ||
+	    !integer(p, 1, UINT16_MAX, &depth) || !expect(p, "turned") || !integer(p, 0, 3, &turned) ||
+	    !expect(p, "stages") || !integer(p, 1, 15, &stages) || (take(p, "at") && !use(p, &stage)))
 		return false;
-	kernel_append(p->k, p->region, K_MMA, TGC_F32, sums,
-	              (int64_t)a | (int64_t)b << 16 | depth << 32, 0, NULL, NULL);
+	m.depth = (int)depth;
+	m.stages = (int)stages;
+	for (int side = 0; side < 2; side++)
+		m.terms_first[side] = turned >> side & 1;
+	kernel_append(p->k, p->region, K_MMA, TGC_F32, sums, kernel_mma_imm(&m), stage != K_NONE, &stage, NULL);
+	return true;
+}
+
+static bool copy(struct parser *p)
+{
+	int64_t n;
+	int to, from, src[4], nsrc = 2;
+	if (!integer(p, 1, 16, &n) || !small(p, "b", p->k->nbufs, &to) || !expect(p, "[") || !use(p, &src[0]) ||
+	    !expect(p, "]") || !small(p, "b", p->k->nbufs, &from) || !expect(p, "[") || !use(p, &src[1]) ||
+	    !expect(p, "]") || !memory_tail(p, src, &nsrc))
+		return false;
+	kernel_append(p->k, p->region, K_COPY, p->k->bufs[to].type, to, (int64_t)from | n << 16, nsrc, src, NULL);
+	return true;
+}
+
+static bool meet(struct parser *p, int op)
+{
+	int64_t groups = 0;
+	if (op == K_WAIT && !integer(p, 0, 15, &groups))
+		return false;
+	kernel_append(p->k, p->region, op, TGC_I64, 0, groups, 0, NULL, NULL);
 	return true;
 }
 
@@ -480,6 +506,12 @@ static bool statement(struct parser *p)
 		return store(p);
 	if (take(p, "mma"))
 		return mma(p);
+	if (take(p, "copy"))
+		return copy(p);
+	if (take(p, "commit"))
+		return meet(p, K_COMMIT);
+	if (take(p, "wait"))
+		return meet(p, K_WAIT);
 	if (take(p, "}"))
 		return loop_end(p);
 	return value(p);

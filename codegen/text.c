@@ -98,6 +98,31 @@ static void store(struct printer *p, const struct kinst *in)
 	memory_tail(p, in, 2);
 }
 
+static void mma(struct printer *p, int v)
+{
+	const struct kinst *in = &p->k->insts[v];
+	struct kmma m = kernel_mma(p->k, v);
+	text_add(p->t, "mma b%d += b%d * b%d depth %d turned %d stages %d", in->aux, m.a, m.b, m.depth,
+	         m.terms_first[0] + 2 * m.terms_first[1], m.stages);
+	if (in->nsrc) {
+		text_add(p->t, " at ");
+		use(p, p->k->operands[in->src_at]);
+	}
+}
+
+static void copy(struct printer *p, int v)
+{
+	const struct kinst *in = &p->k->insts[v];
+	const int32_t *src = p->k->operands + in->src_at;
+	struct kcopied c = kernel_copied(p->k, v);
+	text_add(p->t, "copy %d b%d [", c.n, in->aux);
+	use(p, src[0]);
+	text_add(p->t, "] b%d [", c.from);
+	use(p, src[1]);
+	text_add(p->t, "]");
+	memory_tail(p, in, 2);
+}
+
 static void value(struct printer *p, const struct kinst *in)
 {
 	const int32_t *src = p->k->operands + in->src_at;
@@ -189,8 +214,13 @@ static void region(struct printer *p, int r)
 		} else if (in->op == K_STORE) {
 			store(p, in);
 		} else if (in->op == K_MMA) {
-			struct kmma m = kernel_mma(p->k, v);
-			text_add(p->t, "mma b%d += b%d * b%d depth %d", in->aux, m.a, m.b, m.depth);
+			mma(p, v);
+		} else if (in->op == K_COPY) {
+			copy(p, v);
+		} else if (in->op == K_COMMIT) {
+			text_add(p->t, "commit");
+		} else if (in->op == K_WAIT) {
+			text_add(p->t, "wait %lld", (long long)in->imm);
 		} else {
 			define(p, v);
 			text_add(p->t, " = ");

@@ -25,7 +25,7 @@ static const char *inst_name(int op)
 {
 	static const char *const names[] = {"const",  "scalar", "index", "carry", "result", "for",
 	                                    "affine", "idiv",   "imod",  "load",  "store",  "table",
-	                                    "mma"};
+	                                    "mma",    "copy",   "commit", "wait"};
 	return op < OP_COUNT ? op_info[op].name : op < K_END ? names[op - K_CONST] : "?";
 }
 
@@ -212,6 +212,11 @@ static bool check_memory(struct checker *c, int v)
 	return check_access(c, v, in->nsrc > at ? src[at] : K_NONE, in->nsrc > at + 1 ? src[at + 1] : K_NONE);
 }
 
+static int64_t slice_elems(const struct kmma *m, int64_t size, int side)
+{
+	return m->stages * (m->terms_first[side] ? (size + MMA_PAD) * m->depth : size * (m->depth + MMA_PAD));
+}
+
 static bool check_mma(struct checker *c, int v)
 {
 	const struct kernel *k = c->k;
@@ -226,10 +231,47 @@ static bool check_mma(struct checker *c, int v)
 	    b->space != SPACE_SHARED || a->type != b->type || (a->type != TGC_F16 && a->type != TGC_BF16))
 		return fail(c, v, "sums are local f32, slices are shared 16-bit floats");
 	bool whole = m.depth % MMA_DEPTH == 0 && m.rows > 0 && m.rows % MMA_WARP == 0 && m.columns > 0 &&
-	             m.columns % MMA_WARP == 0 && a->elems == (int64_t)m.rows * (m.depth + MMA_PAD) &&
-	             b->elems == (int64_t)m.columns * (m.depth + MMA_PAD) &&
-	             s->elems == (int64_t)m.rows * m.columns;
-	return whole || fail(c, v, "no whole tiles");
+	             m.columns % MMA_WARP == 0 && a->elems == slice_elems(&m, m.rows, 0) &&
+	             b->elems == slice_elems(&m, m.columns, 1) && s->elems == (int64_t)m.rows * m.columns;
+	int64_t lo = 0, hi = 0;
+	if (k->insts[v].nsrc && (!operand_type(c, v, kernel_src(k, v, 0), TGC_I64) ||
+	                         !kernel_interval(k, kernel_src(k, v, 0), &lo, &hi)))
+		return fail(c, v, "a stage without bounds");
+	return (whole && lo >= 0 && (hi < m.stages || c->empty)) || fail(c, v, "no whole tiles, or no such stage");
+}
+
+static bool check_copy(struct checker *c, int v)
+{
+	const struct kernel *k = c->k;
+	const struct kinst *in = &k->insts[v];
+	const int32_t *src = k->operands + in->src_at;
+	struct kcopied x = kernel_copied(k, v);
+	if (in->nsrc < 2 || in->nsrc > 3 || in->aux < 0 || in->aux >= k->nbufs || x.from >= k->nbufs)
+		return fail(c, v, "no such buffer, or a segment");
+	const struct kbuf *to = &k->bufs[in->aux], *from = &k->bufs[x.from];
+	int64_t bytes = x.n * (int64_t)tgc_type_bytes(to->type), lo, hi;
+	if (to->type != from->type || to->space != SPACE_SHARED || from->space != SPACE_GLOBAL ||
+	    from->segmented || (bytes != 4 && bytes != 8 && bytes != 16))
+		return fail(c, v, "not 4, 8 or 16 bytes from global to shared memory");
+	if (!operand_type(c, v, src[0], TGC_I64) || !operand_type(c, v, src[1], TGC_I64) ||
+	    (in->nsrc > 2 && !operand_type(c, v, src[2], TGC_BOOL)))
+		return false;
+	if (!kernel_multiple(k, src[0], x.n) || !kernel_multiple(k, src[1], x.n))
+		return fail(c, v, "not aligned");
+	for (int i = 0; i < 2 && !c->empty; i++) {
+		if (i && in->nsrc > 2)
+			break;
+		if (!kernel_interval(k, src[i], &lo, &hi) || lo < 0 || hi + x.n > (i ? from : to)->elems)
+			return fail(c, v, "may leave b%d", i ? x.from : in->aux);
+	}
+	return true;
+}
+
+// What all lanes of a block do together.
+static bool check_meeting(struct checker *c, int v)
+{
+	return (c->level != LEVEL_MACHINE && c->lanes == 1) ||
+	       fail(c, v, "not by all lanes of a block together");
 }
 
 static bool check_operands(struct checker *c, int v)
@@ -267,6 +309,11 @@ static bool check_inst(struct checker *c, int v)
 		return count(c, v, 1) && check_table(c, v);
 	case K_MMA:
 		return check_mma(c, v);
+	case K_COPY:
+		return check_copy(c, v);
+	case K_COMMIT:
+	case K_WAIT:
+		return check_meeting(c, v);
 	case K_LOAD:
 	case K_STORE:
 		return check_memory(c, v);
@@ -484,7 +531,7 @@ static bool check_region(struct checker *c, int region, int depth)
 		}
 		if (!check_inst(c, v))
 			return false;
-		if (in->op != K_STORE && in->op != K_MMA)
+		if (in->op != K_STORE && (in->op < K_MMA || in->op > K_WAIT))
 			define(c, v);
 	}
 	return true;

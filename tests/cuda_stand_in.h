@@ -26,6 +26,8 @@ float tg_abs_f32(float), tg_sqrt_f32(float), tg_floor_f32(float), tg_rint_f32(fl
 double tg_abs_f64(double), tg_sqrt_f64(double), tg_floor_f64(double), tg_rint_f64(double);
 float tg_copysign_f32(float, float), tg_fma_f32(float, float, float);
 double tg_copysign_f64(double, double), tg_fma_f64(double, double, double);
-void tg_ldmatrix_x4(unsigned int *r, const void *row);
+void tg_ldmatrix_x4(unsigned int *r, const void *row), tg_ldmatrix_x4_trans(unsigned int *r, const void *row);
+void tg_cp_async4_if(int ok, void *to, const void *from), tg_cp_async8_if(int ok, void *to, const void *from);
+void tg_cp_async16_if(int ok, void *to, const void *from), tg_cp_async_commit(void), tg_cp_async_wait(int groups);
 void tg_mma_16816_f16(float *c, const unsigned int *a, const unsigned int *b);
 void tg_mma_16816_bf16(float *c, const unsigned int *a, const unsigned int *b);

@@ -143,18 +143,43 @@ static void store(struct eval *e, int v)
 		put(e->k->bufs[e->k->insts[v].aux].type, base, at, e->v[kernel_src(e->k, v, 1)]);
 }
 
+// At once: what reads it waits.
+static void copy(struct eval *e, int v)
+{
+	struct kcopied x = kernel_copied(e->k, v);
+	int guard = optional(e, v, 2), to = e->k->insts[v].aux;
+	int64_t at = e->v[kernel_src(e->k, v, 0)].i, from = e->v[kernel_src(e->k, v, 1)].i;
+	bool ok = guard == K_NONE || e->v[guard].i;
+	const struct kbuf *bufs = e->k->bufs;
+	if (at < 0 || at + x.n > bufs[to].elems || (ok && (from < 0 || from + x.n > bufs[x.from].elems))) {
+		fail(e, v, "leaves its buffer");
+		return;
+	}
+	for (int i = 0; i < x.n; i++)
+		put(bufs[to].type, e->memory[to], at + i,
+		    ok ? get(bufs[to].type, e->memory[x.from], from + i) : (union number){.i = 0});
+}
+
+static int64_t in_slice(const struct eval *e, const struct kmma *m, int side, int64_t stage, int own, int term)
+{
+	int64_t elems = e->k->bufs[side ? m->b : m->a].elems / m->stages;
+	int size = side ? m->columns : m->rows;
+	return stage * elems + (m->terms_first[side] ? term * (size + MMA_PAD) + own : own * (m->depth + MMA_PAD) + term);
+}
+
 static void mma(struct eval *e, int v)
 {
 	const struct kbuf *bufs = e->k->bufs;
 	struct kmma m = kernel_mma(e->k, v);
-	int sums = e->k->insts[v].aux, pitch = m.depth + MMA_PAD;
+	int sums = e->k->insts[v].aux;
+	int64_t stage = e->k->insts[v].nsrc ? e->v[kernel_src(e->k, v, 0)].i : 0;
 	for (int r = 0; r < m.rows; r++)
 		for (int c = 0; c < m.columns; c++) {
 			int64_t at = kernel_mma_sum(&m, r, c);
 			union number s = get(TGC_F32, e->memory[sums], at);
 			for (int i = 0; i < m.depth; i++)
-				s.f += get(bufs[m.a].type, e->memory[m.a], r * pitch + i).f *
-				       get(bufs[m.b].type, e->memory[m.b], c * pitch + i).f;
+				s.f += get(bufs[m.a].type, e->memory[m.a], in_slice(e, &m, 0, stage, r, i)).f *
+				       get(bufs[m.b].type, e->memory[m.b], in_slice(e, &m, 1, stage, c, i)).f;
 			put(TGC_F32, e->memory[sums], at, s);
 		}
 }
@@ -496,6 +521,12 @@ static void instruction(struct eval *e, int v)
 		break;
 	case K_MMA:
 		mma(e, v);
+		break;
+	case K_COPY:
+		copy(e, v);
+		break;
+	case K_COMMIT:
+	case K_WAIT:
 		break;
 	default:
 		e->v[v] = operation(e, v);

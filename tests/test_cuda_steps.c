@@ -167,10 +167,13 @@ static void compile_all(const struct sources *s, const char *arch, int step)
 	const char *names[EMU_NVRTC_MOST], *texts[EMU_NVRTC_MOST];
 	struct emu_totals t = {0};
 	int n = 0;
+	bool old = strcmp(arch, "sm_75") == 0; // the texts are for sm_90
 	for (int i = 0; i < s->n; i += step) {
-		names[n] = s->names[i];
-		texts[n++] = s->texts[i];
-		if (n < EMU_NVRTC_MOST && i + step < s->n)
+		if (!old || (!strstr(s->texts[i], "tg_cp_async") && !strstr(s->texts[i], "tg_mma"))) {
+			names[n] = s->names[i];
+			texts[n++] = s->texts[i];
+		}
+		if (!n || (n < EMU_NVRTC_MOST && i + step < s->n))
 			continue;
 		char *error = emu_nvrtc(arch, n, names, texts, &t);
 		if (error)

@@ -12,6 +12,7 @@
 	"  b2 i64 4096 global\n"                                                                               \
 	"  b3 bool 4096 global\n"                                                                              \
 	"  b4 f32 64 local at 0\n"                                                                             \
+	"  b5 f32 64 shared at 0\n"                                                                             \
 	"  s0 f32\n"                                                                                           \
 	"  t0 3 5 9 12\n"
 
@@ -829,24 +830,24 @@ static void test_round_trip(void **state)
 static const struct {
 	const char *body, *error;
 } bad_texts[] = {
-    {"phase 0\n  store b9 [0] f32:1\n", "line 10: 9 is not in 0..4"},
-    {"phase 0\n  store b0 [%3] f32:1\n", "line 10: unknown value %3"},
-    {"phase 0\n  for par %0 = 0 .. 4 {\n  }\n  store b2 [%0] 1\n", "line 12: %0 is out of scope"},
-    {"phase 0\n  for par %0 = 0 .. 4 {\n", "line 11: a loop is still open"},
-    {"phase 0\n  for par %0 = 0 .. 4 {\nphase 0\n", "line 11: a loop is still open"},
-    {"phase 0\n  }\n", "line 10: no loop is open"},
-    {"phase 0\n  for sideways %0 = 0 .. 4 {\n  }\n", "line 10: unknown axis 'sideways'"},
-    {"phase 0\n  %0 = frobnicate f32 f32:1\n", "line 10: unknown operation 'frobnicate'"},
-    {"phase 0\n  %0 = reshape f32 f32:1\n", "line 10: unknown operation 'reshape'"},
-    {"phase 0\n  %0 = neg g32 f32:1\n", "line 10: unknown type 'g32'"},
-    {"phase 0\n  %0 = neg f32 f32:1\n  %0 = neg f32 f32:1\n", "line 11: %0 is defined twice"},
-    {"phase 0\n  %0 = idiv 5 0\n", "line 10: 0 is not in 1..9223372036854775807"},
-    {"phase 0\n  %0 = neg f32 f32:1 f32:2\n", "line 10: unexpected 'f32:2'"},
-    {"phase 0\n  %0 = select f32 1, 2, 3, 4\n", "line 10: more than three operands"},
-    {"phase 0\n  %0 = affine 99999999999999999999 1*1\n", "line 10: expected a number"},
-    {"store b0 [0] f32:1\n", "line 9: expected 'phase'"},
-    {"phase 0\n  for red %0 = 0 .. 4 carry %1 = f32:0 add {\n  } yield %1\n", "line 11: expected '->'"},
-    {"phase 0\n  for red %0 = 0 .. 4 carry %1 = f32:0 exp {\n", "line 10: cannot combine by 'exp'"},
+    {"phase 0\n  store b9 [0] f32:1\n", "line 11: 9 is not in 0..5"},
+    {"phase 0\n  store b0 [%3] f32:1\n", "line 11: unknown value %3"},
+    {"phase 0\n  for par %0 = 0 .. 4 {\n  }\n  store b2 [%0] 1\n", "line 13: %0 is out of scope"},
+    {"phase 0\n  for par %0 = 0 .. 4 {\n", "line 12: a loop is still open"},
+    {"phase 0\n  for par %0 = 0 .. 4 {\nphase 0\n", "line 12: a loop is still open"},
+    {"phase 0\n  }\n", "line 11: no loop is open"},
+    {"phase 0\n  for sideways %0 = 0 .. 4 {\n  }\n", "line 11: unknown axis 'sideways'"},
+    {"phase 0\n  %0 = frobnicate f32 f32:1\n", "line 11: unknown operation 'frobnicate'"},
+    {"phase 0\n  %0 = reshape f32 f32:1\n", "line 11: unknown operation 'reshape'"},
+    {"phase 0\n  %0 = neg g32 f32:1\n", "line 11: unknown type 'g32'"},
+    {"phase 0\n  %0 = neg f32 f32:1\n  %0 = neg f32 f32:1\n", "line 12: %0 is defined twice"},
+    {"phase 0\n  %0 = idiv 5 0\n", "line 11: 0 is not in 1..9223372036854775807"},
+    {"phase 0\n  %0 = neg f32 f32:1 f32:2\n", "line 11: unexpected 'f32:2'"},
+    {"phase 0\n  %0 = select f32 1, 2, 3, 4\n", "line 11: more than three operands"},
+    {"phase 0\n  %0 = affine 99999999999999999999 1*1\n", "line 11: expected a number"},
+    {"store b0 [0] f32:1\n", "line 10: expected 'phase'"},
+    {"phase 0\n  for red %0 = 0 .. 4 carry %1 = f32:0 add {\n  } yield %1\n", "line 12: expected '->'"},
+    {"phase 0\n  for red %0 = 0 .. 4 carry %1 = f32:0 exp {\n", "line 11: cannot combine by 'exp'"},
     {"", NULL},
 };
 
@@ -964,9 +965,16 @@ static const struct {
      "phase 0: (for): 6 lanes inside a lane loop do not divide a warp"},
     {LEVEL_THREADS, "phase 0\n  for lane %0 = 0 .. 64 {\n    for lane %1 = 0 .. 32 {\n    }\n  }\n",
      "phase 0: (for): 2048 threads a block"},
-    {LEVEL_FREE, "phase 0\n  mma b0 += b1 * b1 depth 16\n",
+    {LEVEL_FREE, "phase 0\n  mma b0 += b1 * b1 depth 16 turned 0 stages 1\n",
      "phase 0: (mma): sums are local f32, slices are shared 16-bit floats"},
-    {LEVEL_MACHINE, "phase 0\n  mma b0 += b1 * b1 depth 16\n", "phase 0: (mma): not by all lanes of a block together"},
+    {LEVEL_MACHINE, "phase 0\n  mma b0 += b1 * b1 depth 16 turned 0 stages 1\n", "phase 0: (mma): not by all lanes of a block together"},
+    {LEVEL_FREE, "phase 0\n  copy 1 b4 [0] b0 [0]\n",
+     "phase 0: (copy): not 4, 8 or 16 bytes from global to shared memory"},
+    {LEVEL_FREE, "phase 0\n  copy 1 b5 [2] b0 [4095]\n  commit\n  wait 0\n", "accepted"},
+    {LEVEL_FREE, "phase 0\n  copy 4 b5 [4] b0 [2]\n", "phase 0: (copy): not aligned"},
+    {LEVEL_FREE, "phase 0\n  copy 4 b5 [4] b0 [4096]\n", "phase 0: (copy): may leave b0"},
+    {LEVEL_FREE, "phase 0\n  copy 4 b5 [64] b0 [0]\n", "phase 0: (copy): may leave b5"},
+    {LEVEL_MACHINE, "phase 0\n  wait 1\n", "phase 0: (wait): not by all lanes of a block together"},
     {LEVEL_THREADS, "phase 0\n  for par %0 = 0 .. 4 {\n  }\n", "phase 0: (for): par loop at the machine level"},
     {LEVEL_FREE, "phase 0\n  for unroll %0 = 1 .. 16 {\n  }\n",
      "phase 0: (for): bounds of unroll are not 0 and a positive constant"},

@@ -50,10 +50,15 @@ TG_DEV double tg_copysign_f64(double x, double y) { return copysign(x, y); }
 TG_DEV unsigned int tg_mulhi_u32(unsigned int x, unsigned int y) { return __umulhi(x, y); }
 TG_DEV unsigned int tg_shared_address(const void *p) { return (unsigned int)__cvta_generic_to_shared(p); }
 #if __CUDA_ARCH__ >= 800
-TG_DEV void tg_cp_async16(void *to, const void *from)
-{
-	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(tg_shared_address(to)), "l"(from) : "memory");
+// Zeros unless `ok`.
+#define TG_CP_ASYNC(bytes, kind) TG_DEV void tg_cp_async##bytes##_if(int ok, void *to, const void *from) \
+{ \
+	asm volatile("cp.async." kind ".shared.global [%0], [%1], " #bytes ", %2;" \
+	             ::"r"(tg_shared_address(to)), "l"(from), "r"(ok ? bytes : 0) : "memory"); \
 }
+TG_CP_ASYNC(4, "ca")
+TG_CP_ASYNC(8, "ca")
+TG_CP_ASYNC(16, "cg")
 #define tg_cp_async_commit() asm volatile("cp.async.commit_group;" ::: "memory")
 #define tg_cp_async_wait(n) asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory")
 TG_DEV void tg_mma_16816_bf16(float *c, const unsigned int *a, const unsigned int *b)

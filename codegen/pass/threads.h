@@ -20,6 +20,7 @@ struct threads {
 	int threads;          // of a block in this phase
 	int width;            // that share what is copied: all, or a row's
 	int done, done_value; // a reduction of the old kernel that was computed ahead; -1
+	int64_t slice_bytes;  // of shared memory that products have so far
 };
 
 struct axes { // a perfect nest of PAR loops, outermost first
@@ -52,11 +53,27 @@ struct product {
 	int bounds;                // side that the clipped terms' bounds move with
 	int64_t size[2], depth;    // rows, columns; terms
 	int each[2];               // of a thread
+	// Its slices:
+	bool terms_first[2];   // a term's row (column) after another, else a row's terms
+	int64_t neighbours[2]; // in memory, that a thread takes at once
+	int stages;            // slices of a side; 1: filled, more: copied asynchronously
 	int slice[2], sums, parts; // buffers
 	int tile[2], batch;        // values: first row and column, batch
 };
 bool threads_find_product(struct threads *s, const struct axes *a,
                           struct product *p); // false: none, or too small
+
+// ---- threads_slice.c
+enum { RESERVED_BYTES = 8 << 10, MOST_STAGES = 3 };
+bool threads_slices(struct threads *s, struct product *p); // decides how; false: no room for tensor cores
+int threads_of_product(const struct product *p);
+int64_t threads_slice_elems(const struct product *p, int side);
+int threads_place(struct kbuild *b, const struct product *p, int side, int stage, int own, int term);
+void threads_fill(struct kcopy *cp, const struct product *p, int slice);
+void threads_copy(struct kcopy *cp, const struct product *p, int slice, int stage);
+// The indices of the group's loops at running index `at`, the last one's that of the first of n neighbours, plus
+// lane (K_NONE: plus none): into map if `map`, else into presets.
+void threads_indices(struct kcopy *cp, const struct moved *g, int at, int64_t n, int lane, bool map);
 
 // ---- threads_tile.c
 bool threads_product(struct kcopy *cp, const struct axes *a); // emits it; false: it is none, or too small

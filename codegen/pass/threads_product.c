@@ -185,7 +185,6 @@ static bool find(struct threads *s, const struct axes *a, struct product *p)
 		budget = 200;
 		p->along_own[side] = g->count && along(k, v, g->loop[g->count - 1], &budget);
 	}
-	p->type = slices_type(s, p);
 	return true;
 }
 
@@ -208,5 +207,17 @@ static bool choose(const struct threads *s, struct product *p)
 
 bool threads_find_product(struct threads *s, const struct axes *a, struct product *p)
 {
-	return find(s, a, p) && choose(s, p);
+	int v[2];
+	if (!find(s, a, p))
+		return false;
+	memcpy(v, (int[]){p->x, p->y}, sizeof v);
+	p->type = slices_type(s, p);
+	if (!choose(s, p))
+		return false;
+	if (threads_slices(s, p))
+		return true;
+	p->x = v[0];
+	p->y = v[1];
+	p->type = TGC_F32;
+	return choose(s, p) && threads_slices(s, p);
 }

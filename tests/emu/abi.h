@@ -9,7 +9,7 @@ struct tg_machine {
 	void (*barrier)(int line);
 	void (*warp_sync)(unsigned mask, int line);
 	unsigned long long (*shuffle)(unsigned mask, unsigned long long bits, int from, int line);
-	void (*copy16)(void *to, const void *from, int line);
+	void (*copy)(void *to, const void *from, int bytes, int ok, int line);
 	void (*copy_commit)(void);
 	void (*copy_wait)(int groups);
 	void (*ldmatrix)(unsigned *r, const void *row, int n, int transposed, int line);

@@ -30,8 +30,8 @@ enum emu_state { EMU_NEW, EMU_READY, EMU_AT_BARRIER, EMU_AT_WARP, EMU_DONE };
 enum emu_together { EMU_SYNC, EMU_SHUFFLE, EMU_LDMATRIX, EMU_MMA }; // what a warp does together
 struct emu_copy {
 	void *to;
-	const void *from;
-	int group;
+	const void *from; // NULL: zeros
+	int bytes, group;
 };
 struct emu_fiber {
 	void *sp;
@@ -61,7 +61,7 @@ bool emu_deferred(void);
 // warp.c
 void emu_warp_sync(unsigned mask, int line);
 unsigned long long emu_shuffle(unsigned mask, unsigned long long bits, int from, int line);
-void emu_copy16(void *to, const void *from, int line);
+void emu_copy(void *to, const void *from, int bytes, int ok, int line);
 void emu_copy_commit(void);
 void emu_copy_wait(int groups);
 void emu_ldmatrix(unsigned *r, const void *row, int n, int transposed, int line);

@@ -326,7 +326,7 @@ static char *open_machine(void)
 	                                  .barrier = barrier,
 	                                  .warp_sync = emu_warp_sync,
 	                                  .shuffle = emu_shuffle,
-	                                  .copy16 = emu_copy16,
+	                                  .copy = emu_copy,
 	                                  .copy_commit = emu_copy_commit,
 	                                  .copy_wait = emu_copy_wait,
 	                                  .ldmatrix = emu_ldmatrix,

@@ -147,7 +147,10 @@ static inline int tg_atomic_or_i32(int *p, int v)
 }
 
 // ---- copies that a thread waits for, and fragments ------------------------------------------------------------
-#define tg_cp_async16(to, from) tg_machine->copy16(to, from, __LINE__)
+#define tg_cp_async4_if(ok, to, from) tg_machine->copy(to, from, 4, ok, __LINE__)
+#define tg_cp_async8_if(ok, to, from) tg_machine->copy(to, from, 8, ok, __LINE__)
+#define tg_cp_async16_if(ok, to, from) tg_machine->copy(to, from, 16, ok, __LINE__)
+#define tg_cp_async16(to, from) tg_cp_async16_if(1, to, from)
 #define tg_cp_async_commit() tg_machine->copy_commit()
 #define tg_cp_async_wait(n) tg_machine->copy_wait(n)
 #define tg_ldmatrix_x4(r, row) tg_machine->ldmatrix(r, row, 4, 0, __LINE__)

@@ -186,13 +186,23 @@ void emu_mma(float *c, const unsigned *a, const unsigned *b, int kind, int line)
 
 // ---- asynchronous copies -------------------------------------------------------------------------------------------
 
-void emu_copy16(void *to, const void *from, int line)
+static void copy_now(const struct emu_copy *c)
+{
+	if (c->from)
+		memcpy(c->to, c->from, (size_t)c->bytes);
+	else
+		memset(c->to, 0, (size_t)c->bytes);
+}
+
+void emu_copy(void *to, const void *from, int bytes, int ok, int line)
 {
 	struct emu_fiber *f = running();
-	if (((uintptr_t)to | (uintptr_t)from) & 15)
-		emu_machine.misaligned((uintptr_t)to & 15 ? to : from, 16);
+	struct emu_copy copy = {to, ok ? from : NULL, bytes, f->group};
+	uintptr_t last = (uintptr_t)bytes - 1;
+	if ((uintptr_t)to & last || (ok && (uintptr_t)from & last))
+		emu_machine.misaligned((uintptr_t)to & last ? to : from, bytes);
 	if (!emu_deferred()) {
-		memcpy(to, from, 16);
+		copy_now(&copy);
 		return;
 	}
 	if (f->ncopies == f->cap) {
@@ -203,7 +213,7 @@ void emu_copy16(void *to, const void *from, int line)
 		f->copies = wide;
 		f->cap = cap;
 	}
-	f->copies[f->ncopies++] = (struct emu_copy){to, from, f->group};
+	f->copies[f->ncopies++] = copy;
 }
 
 void emu_copy_commit(void)
@@ -218,7 +228,7 @@ void emu_copy_wait(int groups)
 	int left = 0;
 	for (int i = 0; i < f->ncopies; i++)
 		if (f->copies[i].group + groups < f->group)
-			memcpy(f->copies[i].to, f->copies[i].from, 16);
+			copy_now(&f->copies[i]);
 		else
 			f->copies[left++] = f->copies[i];
 	f->ncopies = left;

@@ -1,0 +1,305 @@
+// Slices of operands in shared memory, for products of tiles.
+// In:  a product, the numbers of a slice and of its stage. Out: loops over the threads of a block that fill it
+// with what its rows (columns) and terms are, 0 past their ends; or copy it asynchronously (K_COPY), where the
+// operand is nothing but a load. Not here: when (threads_tile.c).
+#include "pass/threads.h"
+
+enum { PAD = 4 };
+struct spot {          // a row or column and a term, as running indices
+	int own, term; // of the first of n neighbours
+	int64_t n;
+	int lane; // which of them; K_NONE: the first
+};
+
+static int range(struct kbuild *b, enum axis_kind kind, int64_t n)
+{
+	return kb_for(b, kind, kb_int(b, 0), kb_int(b, n), 0, NULL, NULL);
+}
+
+static int sum2(struct kbuild *b, int64_t c0, int v0, int64_t c1, int v1)
+{
+	return kb_affine(b, 0, 2, (int64_t[]){c0, c1}, (int[]){v0, v1});
+}
+
+// ---- where things are
+
+int threads_of_product(const struct product *p)
+{
+	if (p->type != TGC_F32)
+		return (int)(p->size[0] * p->size[1] / MMA_WARP);
+	return (int)(p->size[0] / p->each[0] * (p->size[1] / p->each[1]));
+}
+
+static int64_t pitch_of(const struct product *p, int side)
+{
+	return (p->terms_first[side] ? p->size[side] : p->depth) + (p->type != TGC_F32 ? MMA_PAD : PAD);
+}
+
+int64_t threads_slice_elems(const struct product *p, int side)
+{
+	return (p->terms_first[side] ? p->depth : p->size[side]) * pitch_of(p, side);
+}
+
+int threads_place(struct kbuild *b, const struct product *p, int side, int stage, int own, int term)
+{
+	bool turned = p->terms_first[side];
+	int64_t coef[] = {threads_slice_elems(p, side), pitch_of(p, side), 1};
+	return kb_affine(b, 0, 3, coef, (int[]){stage, turned ? term : own, turned ? own : term});
+}
+
+void threads_indices(struct kcopy *cp, const struct moved *g, int at, int64_t n, int lane, bool map)
+{
+	struct threads *s = cp->user;
+	struct kbuild *b = cp->b;
+	at = kb_idiv(b, at, n);
+	for (int i = g->count - 1; i >= 0; i--) {
+		int64_t own = i == g->count - 1 ? n : 1;
+		int index = i ? kb_imod(b, at, g->n[i] / own) : at;
+		at = i ? kb_idiv(b, at, g->n[i] / own) : at;
+		index = kb_imul(b, index, own);
+		if (own > 1 && lane != K_NONE)
+			index = kb_iadd(b, index, lane);
+		int lo =
+		    g->clipped[i] ? kb_int(b, g->from[i]) : kcopy_value(cp, cp->from->loops[g->loop[i]].lo);
+		index = kb_iadd(b, index, lo);
+		if (map)
+			cp->map[cp->from->loops[g->loop[i]].index] = index;
+		else
+			s->tile.preset[g->loop[i]] = index;
+	}
+}
+
+// ---- what an operand is there
+
+static bool masked_load(struct kcopy *cp, int inst)
+{
+	const struct threads *s = cp->user;
+	const struct kernel *k = cp->from;
+	const struct kinst *in = &k->insts[inst];
+	if (in->op != K_LOAD)
+		return false;
+	int guard = in->nsrc > 1 ? kcopy_value(cp, kernel_src(k, inst, 1)) : K_NONE;
+	int segment = in->nsrc > 2 ? kcopy_value(cp, kernel_src(k, inst, 2)) : K_NONE;
+	cp->map[inst] = kb_load(cp->b, in->aux, kcopy_value(cp, kernel_src(k, inst, 0)),
+	                        kb_and(cp->b, guard, s->tile.mask), segment);
+	return true;
+}
+
+static void copy_expression(struct kcopy *cp, int v)
+{
+	const struct kernel *k = cp->from;
+	if (cp->map[v] != K_NONE || cp->b->k->arena.failed)
+		return;
+	for (int i = 0; i < k->insts[v].nsrc; i++)
+		if (kernel_src(k, v, i) != K_NONE)
+			copy_expression(cp, kernel_src(k, v, i));
+	kcopy_inst(cp, v);
+}
+
+static int inside(struct kcopy *cp, const struct product *p, int mask)
+{
+	for (int i = 0; i < p->terms.count; i++) {
+		const struct kloop *l = &cp->from->loops[p->terms.loop[i]];
+		if (!p->terms.clipped[i])
+			continue;
+		copy_expression(cp, l->lo);
+		copy_expression(cp, l->hi);
+		int at = kcopy_value(cp, l->index);
+		mask = kb_and(cp->b, mask, kb_op2(cp->b, OP_LE, TGC_BOOL, kcopy_value(cp, l->lo), at));
+		mask = kb_and(cp->b, mask, kb_op2(cp->b, OP_LT, TGC_BOOL, at, kcopy_value(cp, l->hi)));
+	}
+	return mask;
+}
+
+// Maps the indices of the old loops to the spot. Returns whether there is anything (K_NONE: surely).
+static int go_to(struct kcopy *cp, const struct product *p, int side, const struct spot *at)
+{
+	struct kbuild *b = cp->b;
+	const struct moved *g = side ? &p->columns : &p->rows;
+	bool terms = p->along_terms[side];
+	int own = at->own, term = at->term, mask = K_NONE, *moves = terms ? &term : &own;
+	if (at->lane != K_NONE)
+		*moves = kb_iadd(b, *moves, at->lane);
+	if (g->total % p->size[side])
+		mask = kb_op2(b, OP_LT, TGC_BOOL, own, kb_int(b, g->total));
+	if (p->terms.total % p->depth)
+		mask = kb_and(b, kb_op2(b, OP_LT, TGC_BOOL, term, kb_int(b, p->terms.total)), mask);
+	kcopy_forget(cp, p->first);
+	threads_indices(cp, &p->batches, p->batch, 1, K_NONE, true);
+	threads_indices(cp, g, at->own, terms ? 1 : at->n, at->lane, true);
+	threads_indices(cp, &p->terms, at->term, terms ? at->n : 1, at->lane, true);
+	return side == p->bounds ? inside(cp, p, mask) : mask;
+}
+
+static int value_at(struct kcopy *cp, const struct product *p, int side, const struct spot *at)
+{
+	struct threads *s = cp->user;
+	struct kbuild *b = cp->b;
+	int v = side ? p->y : p->x, mask = go_to(cp, p, side, at);
+	s->tile.mask = mask;
+	cp->inst = mask == K_NONE ? NULL : masked_load;
+	copy_expression(cp, v);
+	cp->inst = NULL;
+	s->tile.mask = K_NONE;
+	v = kcopy_value(cp, v);
+	return mask == K_NONE ? v : kb_select(b, mask, v, kb_const(b, p->type, (union number){.f = 0}));
+}
+
+// ---- filling
+
+// The loop over what one thread takes of a slice, n neighbours each time: neighbouring threads take neighbours
+// in memory. *own and *term lie in the tile and in the slice.
+static int share(struct kbuild *b, const struct product *p, int side, int lane, int *own, int *term)
+{
+	int64_t size = p->size[side], t = threads_of_product(p), n = p->neighbours[side];
+	int loop = range(b, AXIS_UNROLL, size * p->depth / (t * n));
+	int at = sum2(b, t, kb_index(b, loop), 1, lane);
+	if (p->along_terms[side]) {
+		*own = kb_idiv(b, at, p->depth / n);
+		*term = kb_imul(b, kb_imod(b, at, p->depth / n), n);
+	} else {
+		*own = kb_imul(b, kb_imod(b, at, size / n), n);
+		*term = kb_idiv(b, at, size / n);
+	}
+	return loop;
+}
+
+static struct spot spot_of(struct kbuild *b, const struct product *p, int side, int own, int slice, int term,
+                           int lane)
+{
+	return (struct spot){kb_iadd(b, p->tile[side], own), sum2(b, p->depth, slice, 1, term),
+	                     p->neighbours[side], lane};
+}
+
+static void fill(struct kcopy *cp, const struct product *p, int side, int lane, int slice)
+{
+	struct kbuild *b = cp->b;
+	int own, term, loop = share(b, p, side, lane, &own, &term);
+	int inner = range(b, AXIS_UNROLL, p->neighbours[side]);
+	struct spot at = spot_of(b, p, side, own, slice, term, kb_index(b, inner));
+	int x = value_at(cp, p, side, &at), *moves = p->along_terms[side] ? &term : &own;
+	*moves = kb_iadd(b, *moves, kb_index(b, inner));
+	kb_store(b, p->slice[side], threads_place(b, p, side, kb_int(b, 0), own, term), x, K_NONE, K_NONE);
+	kb_end(b, inner, NULL);
+	kb_end(b, loop, NULL);
+}
+
+static void copy(struct kcopy *cp, const struct product *p, int side, int lane, int slice, int stage)
+{
+	struct kbuild *b = cp->b;
+	const struct kernel *k = cp->from;
+	int v = side ? p->y : p->x, own, term, loop = share(b, p, side, lane, &own, &term);
+	struct spot at = spot_of(b, p, side, own, slice, term, K_NONE);
+	int mask = go_to(cp, p, side, &at);
+	for (int i = 0; i < k->insts[v].nsrc; i++)
+		if (kernel_src(k, v, i) != K_NONE)
+			copy_expression(cp, kernel_src(k, v, i));
+	int guard = k->insts[v].nsrc > 1 ? kcopy_value(cp, kernel_src(k, v, 1)) : K_NONE;
+	kb_copy(b, p->slice[side], threads_place(b, p, side, stage, own, term), k->insts[v].aux,
+	        kcopy_value(cp, kernel_src(k, v, 0)), p->neighbours[side], kb_and(b, guard, mask));
+	kb_end(b, loop, NULL);
+}
+
+void threads_fill(struct kcopy *cp, const struct product *p, int slice)
+{
+	struct kbuild *b = cp->b;
+	int lanes = range(b, AXIS_LANE, threads_of_product(p));
+	for (int side = 0; side < 2; side++)
+		fill(cp, p, side, kb_index(b, lanes), slice);
+	kb_end(b, lanes, NULL);
+}
+
+void threads_copy(struct kcopy *cp, const struct product *p, int slice, int stage)
+{
+	struct kbuild *b = cp->b;
+	int lanes = range(b, AXIS_LANE, threads_of_product(p));
+	for (int side = 0; side < 2; side++)
+		copy(cp, p, side, kb_index(b, lanes), slice, stage);
+	kb_end(b, lanes, NULL);
+}
+
+// ---- how
+
+static int64_t neighbours(const struct threads *s, const struct product *p, int side)
+{
+	const struct moved *g = p->along_terms[side] ? &p->terms : side ? &p->columns : &p->rows;
+	int64_t v = s->tile.t->vector_bytes / (int64_t)tgc_type_bytes(p->type),
+	        n = g->count ? g->n[g->count - 1] : 1;
+	bool all = p->size[side] * p->depth % (threads_of_product(p) * v) == 0;
+	return (p->along_terms[side] || p->along_own[side]) && n % v == 0 && all ? v : 1;
+}
+
+// Do n neighbours of the operand lie in one aligned piece, there or not there together?
+static bool together(const struct threads *s, const struct product *p, int side, int64_t n)
+{
+	const struct kernel *k = s->tile.k;
+	const struct moved *g = p->along_terms[side] ? &p->terms : side ? &p->columns : &p->rows;
+	int v = side ? p->y : p->x, at = kernel_src(k, v, 0), last = g->loop[g->count - 1];
+	const struct kinst *in = &k->insts[at];
+	union number lo;
+	bool ok = k->insts[v].nsrc < 2 || kernel_src(k, v, 1) == K_NONE;
+	for (int i = 0; i < p->terms.count; i++)
+		ok &= side != p->bounds || !p->terms.clipped[i];
+	ok &= kernel_is_const(k, k->loops[last].lo, &lo) && lo.i % n == 0;
+	if (in->op != K_AFFINE)
+		return ok && at == k->loops[last].index;
+	for (int i = 0; i < in->nsrc; i++) {
+		int64_t coef = k->coefs[in->src_at + i];
+		ok &= kernel_src(k, at, i) == k->loops[last].index ? coef == 1 : coef % n == 0;
+	}
+	return ok && in->imm % n == 0;
+}
+
+// Neighbours that one asynchronous copy takes; 0: it takes none.
+static int64_t copied(const struct threads *s, const struct product *p, int side)
+{
+	const struct kernel *k = s->tile.k;
+	const struct kinst *in = &k->insts[side ? p->y : p->x];
+	int64_t n = p->neighbours[side];
+	if (s->tile.t->sm < 80 || in->op != K_LOAD || k->bufs[in->aux].space != SPACE_GLOBAL ||
+	    k->bufs[in->aux].segmented || k->bufs[in->aux].written)
+		return 0;
+	if (n > 1 && together(s, p, side, n))
+		return n;
+	return tgc_type_bytes(p->type) == 4 ? 1 : 0;
+}
+
+static void layout(struct product *p, bool copies)
+{
+	for (int side = 0; side < 2; side++) {
+		bool rows = p->along_terms[side] && p->neighbours[side] > 1;
+		p->terms_first[side] =
+		    p->type == TGC_F32 ? !copies || !rows : !p->along_terms[side] && p->neighbours[side] > 1;
+	}
+}
+
+static int64_t bytes_of(const struct product *p)
+{
+	return (threads_slice_elems(p, 0) + threads_slice_elems(p, 1)) * (int64_t)tgc_type_bytes(p->type);
+}
+
+// Slices of one kernel share what reductions leave of the shared memory.
+bool threads_slices(struct threads *s, struct product *p)
+{
+	int64_t left = s->tile.t->shared_bytes - RESERVED_BYTES - s->slice_bytes, n[2];
+	bool copies = true;
+	for (int side = 0; side < 2; side++) {
+		p->neighbours[side] = neighbours(s, p, side);
+		n[side] = copied(s, p, side);
+		copies &= n[side] > 0;
+	}
+	for (int side = 0; side < 2 && copies; side++)
+		p->neighbours[side] = n[side];
+	layout(p, copies);
+	p->stages = 1;
+	for (int stages = MOST_STAGES; copies && stages > 1 && p->stages == 1; stages--)
+		if (stages * bytes_of(p) <= left)
+			p->stages = stages;
+	if (copies && p->stages == 1) {
+		for (int side = 0; side < 2; side++)
+			p->neighbours[side] = neighbours(s, p, side);
+		layout(p, false);
+	}
+	s->slice_bytes += p->stages * bytes_of(p);
+	return p->type == TGC_F32 || bytes_of(p) <= left;
+}
