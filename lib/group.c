@@ -270,7 +270,7 @@ static int asked(const struct grouping *g, int user, int k)
 	case OP_SLICE:
 		return (need & ~NEED_OPERAND) | NEED_WHOLE;
 	case OP_WINDOW:
-		return need | NEED_REPEAT | NEED_WHOLE;
+		return need | NEED_WHOLE | ((n->attr[1] - 1) * n->attr[3] >= n->attr[2] ? NEED_REPEAT : 0);
 	case OP_FOLD:
 		return (n->attr[1] - 1) * n->attr[3] >= n->attr[2] ? NEED_REPEAT : need & ~NEED_OPERAND;
 	case OP_GATHER:
