@@ -3,7 +3,7 @@
 // which stand one behind the other. A step moves up to an earlier one over steps that it does not touch: neither
 // reads or writes what the other writes, and nothing is stored to a variable before what may raise an error.
 // It pays where one of the two is short, or where they read the same memory; two long kernels would only get in
-// each other's way. On a GPU steps stay apart: what they share of a block's memory would add up.
+// each other's way. On a GPU only maps join: what reductions and products share of a block's memory would add up.
 // Not here: groups with one body (group_merge.c), how blocks are shared (codegen/pass/bind.c).
 #include "plan.h"
 
@@ -73,7 +73,8 @@ static bool learn(struct siding *s, const bool *raises)
 		x->ns = group_ns(p, s->t, g, bytes, &size);
 		x->phases = g->nroots + (g->split > 1 ? 2 : 0);
 		x->raises = raises[p->steps[i].group];
-		x->fits = (g->kind == GROUP_MAP || g->kind == GROUP_REDUCE || g->kind == GROUP_CONTRACT) &&
+		x->fits = (g->kind == GROUP_MAP ||
+		           (s->t->family == FAMILY_CPU && (g->kind == GROUP_REDUCE || g->kind == GROUP_CONTRACT))) &&
 		          !x->raises && !size.flags;
 	}
 	return true;
@@ -214,7 +215,7 @@ bool plan_beside(struct plan *p, const struct target *t, struct arena *scratch)
 	s.order = ARENA_ARRAY(scratch, int32_t, p->nsteps + 1);
 	if (scratch->failed || !raises)
 		return false;
-	if (scalars > MOST_SCALARS || t->family != FAMILY_CPU)
+	if (scalars > MOST_SCALARS)
 		return true;
 	ok = share_memory(&s, scratch) && learn(&s, raises);
 	if (ok) {
