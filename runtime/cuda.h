@@ -154,7 +154,7 @@ struct cuda { // of a context
 	int64_t *numbers; // pinned, by ticket; NULL: none was asked for
 	char arch[16], name[128];
 };
-extern const struct device_kind cuda_kind;
+extern const struct device_kind cuda_kind, cuda_dry_kind; // cuda_dry.c: compiles only
 static inline struct cuda *cuda_of(const struct tgc_context *c) { return device_of(c)->own; }
 // OK, or a failed call: recorded, and the device is dead from now on.
 tgc_status cuda_check(struct tgc_context *c, const char *op, const char *call, int error);

@@ -9,6 +9,7 @@ static bool open_device(struct tgc_context *c, struct device *d, struct text *wh
 }
 
 const struct device_kind cuda_kind = {.name = "cuda", .open = open_device};
+const struct device_kind cuda_dry_kind = {.name = "cuda-dry", .open = open_device};
 
 void cuda_process_close(struct runtime *r)
 {

@@ -43,7 +43,7 @@ static const struct device_kind interp = {.name = "interp", .interp = true, .ope
 
 // ---- all of them ---------------------------------------------------------------------------------------------------
 
-static const struct device_kind *const kinds[] = {&cpu, &cuda_kind, &interp};
+static const struct device_kind *const kinds[] = {&cpu, &cuda_kind, &cuda_dry_kind, &interp};
 
 const char *device_names(void)
 {

@@ -40,6 +40,17 @@ grep -q '"name": *"softmax_4096x1024".*"predicted_us".*"measured_us"' "$folder/m
 [ "$(grep -c '"same_bits":true' "$folder/memory")" -ge 2 ] || fail "--memory compares nothing"
 "$tgc" bench --only sum_all --memory >/dev/null 2>&1 && fail "--memory without a network is no failure"
 
+# Compiled for a GPU that need not be there, where NVRTC is.
+if TGC_CACHE="$folder/cache" TGC_DEVICE=cuda-dry "$tgc" bench --first --only matmul_64x10x784 >"$folder/dry" 2>"$folder/said"; then
+	grep -q 'compiled [1-9][0-9]* loaded 0' "$folder/dry" || fail "cuda-dry compiles nothing"
+	TGC_CACHE="$folder/cache" TGC_DEVICE=cuda-dry "$tgc" bench --first --only matmul_64x10x784 | grep -q 'compiled 0 loaded [1-9]' ||
+		fail "cuda-dry finds nothing on the disk"
+	TGC_DEVICE=cuda-dry TGC_TRACE_TARGET=z80 "$tgc" bench --first --only sum_all 2>&1 | grep -q 'nothing is known of "z80"' ||
+		fail "cuda-dry knows a GPU that is none"
+else
+	grep -q 'no NVRTC' "$folder/said" || fail "cuda-dry does not say what is missing"
+fi
+
 left="/tmp/tgc-bench-4194305-abcdef" # of a process that cannot be
 mkdir -p "$left/within"
 "$tgc" bench --only sum_all --rounds 1000 >/dev/null 2>&1 &

@@ -27,6 +27,7 @@ struct bench_workload {
 	int64_t n[4];        // what record needs to know besides
 	bool gpu;            // of a size for a GPU: left out elsewhere, unless it is named
 	double rough;        // the error that 16-bit floats explain; 0: bench.c's bound
+	bool bf16;           // convolutions in it, sums and norms in f32
 	bool params;         // it has parameters, made where they are first met
 	bool assigns;        // it has no outputs
 	tgc_optim *(*optim)(tgc_module *m); // NULL: outputs are realized; else out[0] is a loss, and a step is tgc_step

@@ -155,10 +155,18 @@ def state_of(opt):
     return [v for s in opt.state.values() for v in s.values() if torch.is_tensor(v)]
 
 
-def train_step(name, net, args, params, wrap, layout):
+def autocast(f):
+    def inside(*args):
+        with torch.autocast(DEVICE, torch.bfloat16):
+            return f(*args)
+    return inside
+
+
+def train_step(name, net, args, params, wrap, layout, bf16):
     net = net.to(DEVICE, memory_format=layout)
     fill(net, params)
-    opt, forward = optimizer(name, net.parameters()), wrap(lambda x, y: F.cross_entropy(net(x), y))
+    opt = optimizer(name, net.parameters())
+    forward = wrap(autocast(lambda x, y: F.cross_entropy(net(x), y)) if bf16 else lambda x, y: F.cross_entropy(net(x), y))
 
     def run():
         opt.zero_grad(set_to_none=True)
@@ -229,10 +237,10 @@ def make(name, inputs, params, wrap, layout=torch.contiguous_format, graph=False
     if name == "adam":
         step, keep = adam_step(params, wrap)
         return graphed(step, keep) if graph else step
-    name = GPU_SIZES.get(name, name)
+    name, bf16 = GPU_SIZES.get(name, name).removesuffix("_bf16"), name.endswith("_bf16")
     net = network(name)
     if net:
-        step, keep = train_step(name, net, [tensor(a, layout) for a in inputs], params, wrap, layout)
+        step, keep = train_step(name, net, [tensor(a, layout) for a in inputs], params, wrap, layout, bf16)
         return numbers(graphed(step, keep) if graph else step)
     args = [tensor(a, layout) for a in inputs + params]
     if backward(name):
@@ -251,7 +259,7 @@ def make(name, inputs, params, wrap, layout=torch.contiguous_format, graph=False
 
 def kinds(name, inputs, params):
     plain, compiled = lambda f: f, lambda f: torch.compile(f, dynamic=False)
-    images = name.startswith("conv") or name in ("cnn", "resnet20")
+    images = name.startswith("conv") or name in ("cnn", "resnet20", "resnet20_bf16")
     layout = torch.channels_last if images else torch.contiguous_format
     out = {"torch": lambda: make(name, inputs, params, plain)}
     if images:

@@ -179,6 +179,8 @@ const struct bench_workload bench_workloads[] = {
      .optim = adamw, .flops = 6.0 * 128 * (784 * 512 + 512 * 512 + 512 * 10) - 2.0 * 128 * 784 * 512},
     {.name = "resnet20", .record = bench_resnet20, .in = {M(128, 3, 32, 32), INDEX(128, 10)}, .inputs = 2,
      .params = true, .optim = sgd, .flops = 31e9},
+    {.name = "resnet20_bf16", .gpu = true, .rough = 0.03, .bf16 = true, .record = bench_resnet20,
+     .in = {M(128, 3, 32, 32), INDEX(128, 10)}, .inputs = 2, .params = true, .optim = sgd, .flops = 31e9},
     {.name = "cnn", .record = bench_cnn, .in = {M(128, 1, 28, 28), INDEX(128, 10)}, .inputs = 2, .params = true,
      .optim = adamw,
      .flops = 128.0 * (4 * 576 * 32 * 25 + 6 * 400 * 32 * 800 + 6 * 64 * 64 * 288 + 6 * 36 * 64 * 576 + 6 * 5760)},
