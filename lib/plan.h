@@ -116,6 +116,7 @@ struct target { // checked-in record; runtime chooses one, tests may name one
 	int sm;                 // 90
 	int processors;         // multiprocessors
 	int64_t shared_bytes;   // of a block, static
+	bool products;          // a library computes plain products of matrices
 };
 
 enum buffer_class {
@@ -165,6 +166,7 @@ struct group {
 enum step_kind { STEP_KERNEL, STEP_COPY };
 struct pstep {
 	uint8_t kind;
+	bool library;        // KERNEL: a library computes the product (product.c), and there is no code
 	int32_t group;       // KERNEL: the first of its groups
 	int32_t ngroups;     // KERNEL: they stand one behind the other, and need nothing of each other but group.pre
 	int32_t src, dst;    // COPY: plan buffers
@@ -214,6 +216,17 @@ static inline int plan_step_buf(const struct pstep *s, int buf)
 			return s->moved[2 * i + 1];
 	return buf;
 }
+// product.c: out[b][i][j] = sum over l of left[b][i][l] right[b][l][j], plus bias[j]; distances in elements.
+struct matmul {
+	int32_t left, right, out, bias; // plan buffers; bias: -1 for none
+	uint8_t type;                   // of all of them; 16-bit floats are summed in f32
+	int64_t m, n, k, batch;
+	int64_t left_row, right_row, out_row; // of turned ones: from column to column
+	int64_t left_batch, right_batch, out_batch;
+	bool left_turned, right_turned;
+};
+bool plan_product(const struct plan *p, const struct group *g, struct matmul *out); // false: it is something else
+bool plan_products(struct plan *p, const struct target *t); // marks steps for a library; false: out of memory
 void layout_weights(struct prog *p); // layout.c: copies of convolution kernels in another order
 bool layout_activations(struct plan *p, struct arena *scratch); // strides; false: out of memory
 // group_side.c: steps side by side; false: out of memory

@@ -282,7 +282,8 @@ static bool parse_step(struct cursor *c)
 			return false;
 	} else {
 		s.kind = STEP_KERNEL;
-		if (!need(c, "kernel") || !ref(c, "g", p->ngroups, &s.group))
+		s.library = eat(c, "library");
+		if ((!s.library && !need(c, "kernel")) || !ref(c, "g", p->ngroups, &s.group))
 			return false;
 		for (s.ngroups = 1; eat(c, "g"); s.ngroups++) {
 			int32_t next;

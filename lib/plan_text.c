@@ -7,6 +7,7 @@
 //     group g3 map split 1 segs 0 pre g2 roots %23=b9 why "an output"
 //     step kernel g0 args b1 b2 b3 scalars @4 code 0
 //     step kernel g0 with b2=b7 args b1 b7 b3 scalars @4 code 0     (b7 in place of the group's b2)
+//     step library g0 args b1 b2 b3 scalars code 0     (a product that a library computes; no code)
 //     step copy b3 b4
 // The text parses back (plan_parse.c). Not here: kernels.
 #include "plan.h"
@@ -77,7 +78,7 @@ static void print_step(const struct pstep *s, struct text *t)
 		text_add(t, "  step copy b%d b%d\n", s->src, s->dst);
 		return;
 	}
-	text_add(t, "  step kernel");
+	text_add(t, "  step %s", s->library ? "library" : "kernel");
 	for (int i = 0; i < s->ngroups; i++)
 		text_add(t, " g%d", s->group + i);
 	for (int i = 0; i < s->nmoved; i++)

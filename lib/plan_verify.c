@@ -266,7 +266,10 @@ static bool check_kernel(struct check *c, int step)
 {
 	const struct plan *p = c->p;
 	const struct pstep *at = &p->steps[step];
-	bool ok = check_moved(c, step) &&
+	struct matmul x;
+	bool ok = (!at->library || (at->ngroups == 1 && plan_product(p, &p->groups[at->group], &x)) ||
+	           fail(c, "step %d: what a library computes is no plain product", step)) &&
+	          check_moved(c, step) &&
 	          (at->ngroups == 1 || at->nmoved == 0 || fail(c, "step %d: several groups run again", step));
 
 	for (int k = at->group; k < at->group + at->ngroups && ok; k++)

@@ -222,7 +222,7 @@ static bool build(struct plan *p, const struct linear *l, const struct target *t
 	       fill(&g, scratch) && group_merge(p, scratch) && group_chain(p, t, scratch) &&
 	       plan_order(p, scratch) &&
 	       layout_activations(p, scratch) && (!beside || (plan_beside(p, t, scratch) && plan_halve(p, t, scratch))) &&
-	       plan_place(p) &&
+	       plan_products(p, t) && plan_place(p) &&
 	       !p->arena.failed;
 }
 

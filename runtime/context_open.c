@@ -62,6 +62,8 @@ static void close_device(struct tgc_context *c)
 	arena_free(&d->requests);
 	buffer_unref(d->arena);
 	buffer_unref(d->scratch);
+	if (d->kind && d->kind->drop)
+		d->kind->drop(d);
 	allocator_free(d->memory);
 	if (d->kind && d->kind->close && !process_forked(d->process))
 		d->kind->close(d);

@@ -141,10 +141,57 @@ tgc_status cuda_answer(struct tgc_context *c, int ticket, void *to, size_t bytes
 struct cuda;
 void cuda_copy_close(struct cuda *g); // the stream has nothing left to do
 
+// ---- cuda_lt.c: cuBLASLt ----------------------------------------------------------------------------------------------
+struct lt_way { // cublasLtMatmulHeuristicResult_t
+	uint64_t algorithm[8];
+	size_t workspace;
+	int state;
+	float waves;
+	int reserved[4];
+};
+// X(name, signature): without the prefix cublasLt.
+#define LT_FUNCTIONS(X) \
+	X(Create, (void **handle)) \
+	X(Destroy, (void *handle)) \
+	X(MatmulDescCreate, (void **desc, int compute, int scale)) \
+	X(MatmulDescDestroy, (void *desc)) \
+	X(MatmulDescSetAttribute, (void *desc, int attribute, const void *value, size_t bytes)) \
+	X(MatrixLayoutCreate, (void **layout, int type, uint64_t rows, uint64_t columns, int64_t distance)) \
+	X(MatrixLayoutDestroy, (void *layout)) \
+	X(MatrixLayoutSetAttribute, (void *layout, int attribute, const void *value, size_t bytes)) \
+	X(MatmulPreferenceCreate, (void **preference)) \
+	X(MatmulPreferenceDestroy, (void *preference)) \
+	X(MatmulPreferenceSetAttribute, (void *preference, int attribute, const void *value, size_t bytes)) \
+	X(MatmulAlgoGetHeuristic, (void *handle, void *desc, void *a, void *b, void *c, void *d, void *preference, int wanted, \
+	                           struct lt_way *ways, int *found)) \
+	X(Matmul, (void *handle, void *desc, const void *alpha, const void *a, void *a_layout, const void *b, void *b_layout, \
+	           const void *beta, const void *c, void *c_layout, void *d, void *d_layout, const uint64_t *algorithm, \
+	           void *workspace, size_t bytes, void *stream))
+struct cuda_lt {
+	struct library library;
+	size_t (*version)(void); // 10000 * major + 100 * minor, about
+#define LT_FIELD(NAME, SIGNATURE) int (*NAME) SIGNATURE;
+	LT_FUNCTIONS(LT_FIELD)
+};
+struct lt_product { // made ready
+	void *desc, *layouts[3]; // of the operands as they are handed over, and the result
+	struct lt_way way;
+};
+bool cuda_lt_open(struct cuda_lt *l, const char *const *names, const char *root); // false: l->library.why
+void cuda_lt_close(struct cuda_lt *l);
+// Not while a graph is captured. After an error too *out is to be freed.
+tgc_status cuda_lt_prepare(struct tgc_context *c, const struct matmul *p, struct lt_product **out);
+tgc_status cuda_lt_run(struct tgc_context *c, const struct matmul *p, struct lt_product *x, void *const *memory); // by buffer
+void cuda_lt_free(const struct cuda_lt *l, struct lt_product *x); // NULL allowed
+
 // ---- cuda_device.c: the device "cuda" ----------------------------------------------------------------------------------
 struct cuda { // of a context
 	struct driver *driver;
 	struct nvrtc *nvrtc;
+	const struct cuda_lt *lt;
+	void *lt_handle;          // NULL: no product was prepared
+	struct buffer *workspace; // the same
+	struct target target;     // with what the libraries can do
 	int device;
 	int64_t all_bytes;
 	void *context, *pool, *stream;
@@ -192,6 +239,7 @@ struct cuda_process { // struct runtime.cuda
 	// cuda_device.c, under the runtime's lock
 	struct driver driver;
 	struct nvrtc nvrtc;
+	struct cuda_lt lt; // may be missing
 	int device;
 	void *context; // the device's primary one; NULL: not retained
 };

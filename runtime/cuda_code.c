@@ -67,6 +67,7 @@ void cuda_process_close(struct runtime *r)
 		all->driver.cuDevicePrimaryCtxRelease(all->device);
 	driver_close(&all->driver);
 	nvrtc_close(&all->nvrtc);
+	cuda_lt_close(&all->lt);
 	pthread_mutex_destroy(&all->lock);
 	free(all);
 	r->cuda = NULL;

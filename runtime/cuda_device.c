@@ -53,6 +53,11 @@ static bool open_process(struct cuda_process *p, struct text *why)
 		         p->nvrtc.library.path);
 	if (why->n)
 		return false;
+	const char *lt = getenv("TGC_CUBLASLT");
+	if (!p->lt.library.handle && (!lt || strcmp(lt, "0") != 0)) {
+		cuda_lt_close(&p->lt);
+		cuda_lt_open(&p->lt, NULL, "");
+	}
 	if (FAILED(why, d, cuInit, 0) || FAILED(why, d, cuDeviceGetCount, &count))
 		return false;
 	if (wanted < 0 || wanted >= count) {
@@ -80,7 +85,12 @@ static bool find_target(struct device *d, struct cuda *g, struct text *why)
 	if (FAILED(why, g->driver, cuDeviceGetAttribute, &major, MAJOR, g->device) ||
 	    FAILED(why, g->driver, cuDeviceGetAttribute, &minor, MINOR, g->device))
 		return false;
-	d->target = target_of(major, minor, g->arch, sizeof g->arch);
+	const struct target *t = target_of(major, minor, g->arch, sizeof g->arch);
+	if (t) {
+		g->target = *t;
+		g->target.products = g->lt->library.handle;
+		d->target = &g->target;
+	}
 	if (!d->target)
 		text_add(why, "device cuda: %s is sm_%d%d, of which nothing is known", g->name, major, minor);
 	return d->target;
@@ -107,6 +117,8 @@ static void close_device(struct device *d)
 		g->driver->cuCtxSetCurrent(g->context);
 		g->driver->cuStreamSynchronize(g->stream);
 		cuda_copy_close(g);
+		if (g->lt_handle)
+			g->lt->Destroy(g->lt_handle);
 		g->driver->cuStreamDestroy(g->stream);
 	}
 	free(g);
@@ -125,15 +137,20 @@ static bool open_device(struct tgc_context *c, struct device *d, struct text *wh
 	bool ok = open_process(p, why);
 	pthread_mutex_unlock(&d->process->lock);
 	*g =
-	    (struct cuda){.driver = &p->driver, .nvrtc = &p->nvrtc, .device = p->device, .context = p->context};
+	    (struct cuda){.driver = &p->driver, .nvrtc = &p->nvrtc, .lt = &p->lt, .device = p->device, .context = p->context};
 	ok = ok && !FAILED(why, g->driver, cuDeviceGetName, g->name, (int)sizeof g->name, g->device) &&
 	     find_target(d, g, why) && open_stream(g, why);
-	if (ok)
+	if (ok) {
 		text_add(why, "%s, %s, driver of CUDA %d.%d, NVRTC %d.%d", g->name, g->arch,
 		         g->driver->version / 1000, g->driver->version % 1000 / 10, g->nvrtc->version / 1000,
 		         g->nvrtc->version % 1000 / 10);
-	else
+		if (g->target.products)
+			text_add(why, ", cuBLASLt %zu", g->lt->version());
+		else
+			text_add(why, ", no cuBLASLt");
+	} else {
 		close_device(d);
+	}
 	return ok;
 }
 
@@ -213,11 +230,18 @@ static tgc_status compile(struct tgc_context *c, int n, struct kernel *const *ke
 	return s;
 }
 
+static void drop(struct device *d)
+{
+	struct cuda *g = d->own;
+	buffer_unref(g ? g->workspace : NULL);
+}
+
 const struct device_kind cuda_kind = {
     .name = "cuda",
     .whole_device = true,
     .memory = &memory,
     .open = open_device,
+    .drop = drop,
     .close = close_device,
     .compile = compile,
     .release = cuda_code_release,

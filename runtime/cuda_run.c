@@ -33,6 +33,7 @@ struct cuda_plan {
 	int64_t bytes, flags_at;
 	int split;            // the first step behind the flags; all steps: there is none
 	bool checks[2];       // of the steps before it, and of the others
+	struct lt_product **products; // by step; NULL: none of a library
 	void **marks;         // by step: an event before it, and one more; NULL: it was never traced
 };
 
@@ -88,6 +89,19 @@ static tgc_status open_slots(struct tgc_context *c, struct cuda_plan *p)
 	return s;
 }
 
+static tgc_status open_products(struct tgc_context *c, struct cuda_plan *p, struct plan_entry *e)
+{
+	tgc_status s = TGC_OK;
+	for (int i = 0; i < e->plan->nsteps && !s; i++) {
+		if (!e->steps[i].product)
+			continue;
+		if (!p->products && !(p->products = ARENA_ARRAY(&e->arena, struct lt_product *, e->plan->nsteps)))
+			return context_fail(c, TGC_ERROR_MEMORY, "realize", "no memory for a plan");
+		s = cuda_lt_prepare(c, e->steps[i].product, &p->products[i]);
+	}
+	return s;
+}
+
 void cuda_forget(struct plan_entry *e)
 {
 	struct cuda_plan *p = e->own;
@@ -100,6 +114,8 @@ void cuda_forget(struct plan_entry *e)
 				d->cuGraphExecDestroy(p->graphs[i].exec[k]);
 		free(p->graphs[i].memory);
 	}
+	for (int i = 0; i < e->plan->nsteps && p->products; i++)
+		cuda_lt_free(p->gpu->lt, p->products[i]);
 	for (int i = 0; i <= e->plan->nsteps && p->marks; i++)
 		if (p->marks[i])
 			d->cuEventDestroy(p->marks[i]);
@@ -131,6 +147,8 @@ static tgc_status plan_of(struct tgc_context *c, struct plan_entry *e, struct cu
 	find_split(p, e);
 	p->block = device_alloc(c, "realize", p->bytes);
 	tgc_status s = p->block ? open_slots(c, p) : c->status;
+	if (!s)
+		s = open_products(c, p, e);
 	if (s)
 		cuda_forget(e);
 	return s;
@@ -194,6 +212,8 @@ static tgc_status launch(struct tgc_context *c, const struct cuda_plan *p, struc
 	void *args[MAX_PARAMS], *params[MAX_PARAMS];
 	char *block = p->block->data, *table = block + p->tables[step];
 	int n = 0;
+	if (r->product)
+		return cuda_lt_run(c, r->product, p->products[step], e->memory);
 	if (!x)
 		return r->bytes ? CUDA_CALL(c, "realize", cuMemcpyDtoDAsync, (uintptr_t)e->memory[r->dst],
 		                            (uintptr_t)e->memory[r->src], (size_t)r->bytes, g->stream)
@@ -378,7 +398,7 @@ static tgc_status run_part(struct tgc_context *c, struct cuda_plan *p, struct pl
 	else
 		s = CUDA_CALL(c, "realize", cuGraphLaunch, g->exec[part], p->gpu->stream);
 	for (int i = from; i < to && !s; i++)
-		c->stats.launches += e->steps[i].code != NULL;
+		c->stats.launches += e->steps[i].code || e->steps[i].product;
 	return !s && p->checks[part] ? read_flags(c, p, e) : s;
 }
 

@@ -154,6 +154,13 @@ static void take_step(struct plan_entry *e, int i, int kernel, struct lowered *j
 	r->scalars = arena_dup(a, j->run.scalars, sizeof *r->scalars * scalars);
 	if (a->failed)
 		return;
+	if (step->library) {
+		struct matmul x;
+		plan_product(e->plan, &e->plan->groups[step->group], &x);
+		for (int32_t **p = (int32_t *[]){&x.left, &x.right, &x.out, &x.bias, NULL}; *p; p++)
+			**p = **p < 0 ? -1 : plan_step_buf(step, **p);
+		r->product = arena_dup(a, &x, sizeof x);
+	}
 	r->parallel = is_long(e->plan, r, j->kernel, t);
 	r->stores = stores_variable(e->plan, r, j->kernel);
 	step->kernel = kernel;
@@ -208,14 +215,17 @@ static bool compile(struct tgc_context *c, struct plan_entry *e, const struct lo
 	const struct code **codes = calloc((size_t)n + 1, sizeof *codes);
 	struct kernel **kernels = calloc((size_t)n + 1, sizeof(struct kernel *));
 	tgc_status s = codes && kernels ? TGC_OK : TGC_ERROR_MEMORY;
+	int own = 0;
 	for (int i = 0; i < n && !s; i++)
-		kernels[i] = jobs[i].kernel;
+		if (!jobs[i].step->library)
+			kernels[own++] = jobs[i].kernel;
 	if (!s)
-		s = d->kind->compile(c, n, kernels, codes);
+		s = d->kind->compile(c, own, kernels, codes);
+	own = 0;
 	for (int i = 0; i < e->plan->nsteps && !s; i++) {
-		if (e->plan->steps[i].kind != STEP_KERNEL)
+		if (e->plan->steps[i].kind != STEP_KERNEL || e->steps[i].product)
 			continue;
-		const struct code *code = e->steps[i].code = codes[e->plan->steps[i].kernel];
+		const struct code *code = e->steps[i].code = codes[own++];
 		int64_t scratch = (code->scratch_bytes + 4095) / 4096 * 4096;
 		e->scratch_bytes = scratch > e->scratch_bytes ? scratch : e->scratch_bytes;
 	}

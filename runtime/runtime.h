@@ -72,6 +72,7 @@ struct device_kind {
 	const struct memory_kind *memory; // NULL: the host's
 	// Sets target and own; false: why it cannot be used here.
 	bool (*open)(struct tgc_context *c, struct device *d, struct text *why);
+	void (*drop)(struct device *d);  // device memory that own holds, before the memory goes; NULL: none
 	void (*close)(struct device *d); // NULL: nothing to do
 	tgc_status (*compile)(struct tgc_context *c, int n, struct kernel *const *kernels, const struct code **codes);
 	void (*release)(struct runtime *r, const struct code *code);
@@ -205,7 +206,8 @@ struct plan_entry *plans_make(struct tgc_context *c, const struct linear *l); //
 
 // ---- plan_entry.c: a plan lowered, compiled and bound --------------------------------------------------------------
 struct step_run { // a step, ready to run: what does not change from run to run
-	const struct code *code; // NULL: copy
+	const struct code *code; // NULL: copy, or a library's
+	const struct matmul *product; // a library's; NULL: it has code
 	int32_t nargs, nscalars, nsegs;
 	bool *segmented; // [nargs]
 	int32_t *bufs;   // [nargs * nsegs]: plan buffers; segment after segment within a parameter

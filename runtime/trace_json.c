@@ -268,11 +268,12 @@ static json_t *kernel_step(const struct names *w, const struct plan_entry *e, in
 	int threads = r->parallel ? pool_threads(device_of(w->c)->pool) : 1;
 	struct origin o = origin_of_node(w, &p->prog.nodes[g->main >= 0 ? g->main : g->roots[0]]);
 	json_t *blocks = json_array();
-	for (int k = 0; k < r->code->nphases; k++)
+	for (int k = 0; r->code && k < r->code->nphases; k++)
 		json_array_append_new(blocks, json_integer(r->code->blocks[k]));
 	json_t *step = json_pack("{s:s,s:i,s:s,s:o,s:o,s:i,s:b,s:f}", "kind", "kernel", "kernel", s->kernel, "group",
-	                         s->ngroups > 1 ? "beside" : plan_group_names[g->kind], "why", whys(p, s), "blocks", blocks, "threads",
-	                         threads, "from_disk", r->code->loaded, "compile_ms", r->code->compile_ms);
+	                         r->product ? "library" : s->ngroups > 1 ? "beside" : plan_group_names[g->kind], "why", whys(p, s), "blocks", blocks, "threads",
+	                         threads, "from_disk", r->code && r->code->loaded, "compile_ms",
+	                         r->code ? r->code->compile_ms : 0.0);
 	add_origin(step, w, o);
 	add_operations(step, w, p, s);
 	add_title(step, o.scope, o.gradient, json_object_get(step, "operations"));

@@ -16,6 +16,7 @@ fail() {
 mkdir "$folder/libraries"
 ln -s "$fake" "$folder/libraries/libcuda.so.1"
 ln -s "$fake" "$folder/libraries/libnvrtc.so.13"
+ln -s "$fake" "$folder/libraries/libcublasLt.so.13"
 export TGC_CUDA_LIBDIR="$folder/libraries" GPU_BUILD="$build" GPU_SMALL=1
 
 sh "$script" "$folder/out" >"$folder/said" 2>&1 || { cat "$folder/said"; fail "it failed"; }

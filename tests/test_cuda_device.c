@@ -435,6 +435,7 @@ static int open_folder(void **state)
 	snprintf(cache, sizeof cache, "%s/cache", folder);
 	shell("ln -s '%s' %s/libcuda.so.1", FAKE_CUDA, folder);
 	shell("ln -s '%s' %s/libnvrtc.so.13", FAKE_CUDA, folder);
+	shell("ln -s '%s' %s/libcublasLt.so.13", FAKE_CUDA, folder);
 	mkdir(cache, 0700);
 	setenv("TGC_CUDA_LIBDIR", folder, 1);
 	setenv("XDG_CACHE_HOME", cache, 1);

@@ -1,0 +1,144 @@
+// Products of matrices by cuBLASLt, which is opened at run time and may be missing.
+// In:  a product of a plan, addresses. Out: a call in the stream. cuBLASLt reads memory by columns: a row-major result
+// [m,n] is a matrix of n rows there, so the operands change places and nothing is turned but what lies turned. Sums are
+// f32 for 16-bit and 32-bit floats, never TF32, f64 for f64; the workspace is the context's own. The first algorithm that
+// its heuristics name is taken and kept, so that a plan's bits stay. Not here: which products (lib/product.c), graphs
+// (cuda_run.c).
+#include "cuda.h"
+
+#include <stdlib.h>
+
+enum {
+	R_32F = 0, R_64F = 1, R_16F = 2, R_16BF = 14,
+	COMPUTE_32F = 68, COMPUTE_64F = 70,
+	DESC_TRANSA = 3, DESC_TRANSB = 4, DESC_EPILOGUE = 7, DESC_BIAS = 8,
+	LAYOUT_BATCH = 5, LAYOUT_BATCH_STRIDE = 6,
+	PREFER_WORKSPACE = 1, PREFER_ALIGNMENT = 5, // of a, b, c, d, one after the other
+	EPILOGUE_BIAS = 4,
+};
+static const uint64_t WORKSPACE = 32 << 20;
+static const uint32_t ALIGNED = 16; // less than the plan's buffers are, and all that 16-byte accesses want
+static const char *const own_names[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so", NULL};
+
+// ---- opening -------------------------------------------------------------------------------------------------------
+
+bool cuda_lt_open(struct cuda_lt *l, const char *const *names, const char *root)
+{
+	const struct library_symbol symbols[] = {
+#define LT_ROW(NAME, SIGNATURE) {"cublasLt" #NAME, &l->NAME},
+	    LT_FUNCTIONS(LT_ROW) {"cublasLtGetVersion", &l->version}};
+	*l = (struct cuda_lt){0};
+	return library_open(&l->library, names ? names : own_names, root) &&
+	       library_symbols(&l->library, TG_COUNT(symbols), symbols);
+}
+
+void cuda_lt_close(struct cuda_lt *l)
+{
+	library_close(&l->library);
+}
+
+static tgc_status check(struct tgc_context *c, const char *call, int error)
+{
+	return error ? context_fail(c, TGC_ERROR_INTERNAL, "realize", "cublasLt%s: status %d", call, error) : TGC_OK;
+}
+#define LT_CALL(c, l, NAME, ...) check(c, #NAME, (l)->NAME(__VA_ARGS__))
+
+// ---- one product ---------------------------------------------------------------------------------------------------
+
+void cuda_lt_free(const struct cuda_lt *l, struct lt_product *x)
+{
+	if (!x)
+		return;
+	if (x->desc)
+		l->MatmulDescDestroy(x->desc);
+	for (int i = 0; i < 3; i++)
+		if (x->layouts[i])
+			l->MatrixLayoutDestroy(x->layouts[i]);
+	free(x);
+}
+
+static int number_type(const struct matmul *p)
+{
+	return p->type == TGC_F32 ? R_32F : p->type == TGC_F64 ? R_64F : p->type == TGC_F16 ? R_16F : R_16BF;
+}
+
+static tgc_status layout(struct tgc_context *c, const struct cuda_lt *l, void **to, const struct matmul *p, int64_t rows,
+                         int64_t columns, int64_t distance, int64_t batch_stride)
+{
+	int32_t batch = (int32_t)p->batch;
+	tgc_status s = LT_CALL(c, l, MatrixLayoutCreate, to, number_type(p), (uint64_t)rows, (uint64_t)columns, distance);
+	if (!s && p->batch > 1)
+		s = LT_CALL(c, l, MatrixLayoutSetAttribute, *to, LAYOUT_BATCH, &batch, sizeof batch);
+	if (!s && p->batch > 1)
+		s = LT_CALL(c, l, MatrixLayoutSetAttribute, *to, LAYOUT_BATCH_STRIDE, &batch_stride, sizeof batch_stride);
+	return s;
+}
+
+// What is first there is right here.
+static tgc_status describe(struct tgc_context *c, const struct cuda_lt *l, const struct matmul *p, struct lt_product *x)
+{
+	int32_t first = p->right_turned, second = p->left_turned, epilogue = EPILOGUE_BIAS;
+	bool wide = p->type == TGC_F64;
+	tgc_status s =
+	    LT_CALL(c, l, MatmulDescCreate, &x->desc, wide ? COMPUTE_64F : COMPUTE_32F, wide ? R_64F : R_32F);
+	if (!s)
+		s = LT_CALL(c, l, MatmulDescSetAttribute, x->desc, DESC_TRANSA, &first, sizeof first);
+	if (!s)
+		s = LT_CALL(c, l, MatmulDescSetAttribute, x->desc, DESC_TRANSB, &second, sizeof second);
+	if (!s && p->bias >= 0)
+		s = LT_CALL(c, l, MatmulDescSetAttribute, x->desc, DESC_EPILOGUE, &epilogue, sizeof epilogue);
+	if (!s)
+		s = layout(c, l, &x->layouts[0], p, first ? p->k : p->n, first ? p->n : p->k, p->right_row, p->right_batch);
+	if (!s)
+		s = layout(c, l, &x->layouts[1], p, second ? p->m : p->k, second ? p->k : p->m, p->left_row, p->left_batch);
+	return s ? s : layout(c, l, &x->layouts[2], p, p->n, p->m, p->out_row, p->out_batch);
+}
+
+static tgc_status choose(struct tgc_context *c, const struct cuda_lt *l, void *handle, struct lt_product *x)
+{
+	void *preference = NULL;
+	int found = 0;
+	tgc_status s = LT_CALL(c, l, MatmulPreferenceCreate, &preference);
+	if (!s)
+		s = LT_CALL(c, l, MatmulPreferenceSetAttribute, preference, PREFER_WORKSPACE, &WORKSPACE, sizeof WORKSPACE);
+	for (int i = 0; i < 4 && !s; i++)
+		s = LT_CALL(c, l, MatmulPreferenceSetAttribute, preference, PREFER_ALIGNMENT + i, &ALIGNED, sizeof ALIGNED);
+	if (!s)
+		s = LT_CALL(c, l, MatmulAlgoGetHeuristic, handle, x->desc, x->layouts[0], x->layouts[1], x->layouts[2],
+		            x->layouts[2], preference, 1, &x->way, &found);
+	if (!s && (found < 1 || x->way.state))
+		s = context_fail(c, TGC_ERROR_COMPILE, "realize", "cuBLASLt knows no way to compute a product");
+	if (preference)
+		l->MatmulPreferenceDestroy(preference);
+	return s;
+}
+
+tgc_status cuda_lt_prepare(struct tgc_context *c, const struct matmul *p, struct lt_product **out)
+{
+	struct cuda *g = cuda_of(c);
+	struct lt_product *x = *out = calloc(1, sizeof *x);
+	if (!x)
+		return context_fail(c, TGC_ERROR_MEMORY, "realize", "no memory for a product");
+	if (!g->workspace && !(g->workspace = device_alloc(c, "realize", (int64_t)WORKSPACE)))
+		return c->status;
+	tgc_status s = g->lt_handle ? TGC_OK : LT_CALL(c, g->lt, Create, &g->lt_handle);
+	if (!s)
+		s = describe(c, g->lt, p, x);
+	return s ? s : choose(c, g->lt, g->lt_handle, x);
+}
+
+tgc_status cuda_lt_run(struct tgc_context *c, const struct matmul *p, struct lt_product *x, void *const *memory)
+{
+	static const float one = 1, zero = 0;
+	static const double one_wide = 1, zero_wide = 0;
+	struct cuda *g = cuda_of(c);
+	bool wide = p->type == TGC_F64;
+	tgc_status s = TGC_OK;
+	if (p->bias >= 0)
+		s = LT_CALL(c, g->lt, MatmulDescSetAttribute, x->desc, DESC_BIAS, &memory[p->bias], sizeof(void *));
+	const void *alpha = wide ? (const void *)&one_wide : &one, *beta = wide ? (const void *)&zero_wide : &zero;
+	return s ? s
+	         : LT_CALL(c, g->lt, Matmul, g->lt_handle, x->desc, alpha, memory[p->right], x->layouts[0], memory[p->left],
+	                   x->layouts[1], beta, memory[p->out], x->layouts[2], memory[p->out], x->layouts[2], x->way.algorithm,
+	                   g->workspace->data, x->way.workspace, g->stream);
+}
