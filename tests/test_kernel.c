@@ -1,39 +1,10 @@
-// The kernel IR: folding, hoisting, bounds, text, verifier, and the passes merge, unroll and bind.
-// Rows are kernels as text, before and after; every pass is also run against kernel_eval.
-#include "check.h"
-#include "kernel_eval.h"
+// The kernel IR: folding, hoisting, bounds, text and verifier.
+// Rows are kernels as text, before and after; each is also run against kernel_eval.
+#include "kernel_rows.h"
 
 #include <stdlib.h>
 
-#define FRAME                                                                                                  \
-	"kernel segments 0 scratch 0\n"                                                                        \
-	"  b0 f32 4096 global\n"                                                                               \
-	"  b1 f32 4096 global\n"                                                                               \
-	"  b2 i64 4096 global\n"                                                                               \
-	"  b3 bool 4096 global\n"                                                                              \
-	"  b4 f32 64 local at 0\n"                                                                             \
-	"  b5 f32 64 shared at 0\n"                                                                             \
-	"  s0 f32\n"                                                                                           \
-	"  t0 3 5 9 12\n"
-
-static const struct target target = {.name = "x86-64-v3",
-                                     .vector_bytes = 32,
-                                     .vector_regs = 16,
-                                     .fma_ports = 2,
-                                     .l1_bytes = 32 << 10,
-                                     .l2_bytes = 1 << 20,
-                                     .l3_bytes = 32 << 20,
-                                     .bandwidth = 20,
-                                     .flops = 100,
-                                     .launch_ns = 1000};
-
-struct row {
-	const char *name;
-	void (*pass)(struct kernel *k, const struct target *t);
-	const char *before, *after; // bodies, behind FRAME
-};
-
-static const struct row rows[] = {
+static const struct kernel_row rows[] = {
     // Folding. Index values.
     {"quotient and rest rejoin", kpass_simplify,
      "phase 0\n"
@@ -309,494 +280,19 @@ static const struct row rows[] = {
      "    %8 = add f32 f32:2, %7\n"
      "    store b1 [%1] %8\n"
      "  }\n"},
-    // Merging.
-    {"sum and maximum of a row in one pass", kpass_merge,
-     "phase 0\n"
-     "  for par %0 = 0 .. 16 {\n"
-     "    for red %1 = 0 .. 32 carry %2 = f32:0 add {\n"
-     "      %3 = affine 0 32*%0 1*%1\n"
-     "      %4 = load b0 [%3]\n"
-     "      %5 = add f32 %2, %4\n"
-     "    } yield %5 -> %6\n"
-     "    %7 = mul f32 %6, f32:2\n"
-     "    for red %8 = 0 .. 32 carry %9 = f32:-inf maximum {\n"
-     "      %10 = affine 0 32*%0 1*%8\n"
-     "      %11 = load b0 [%10]\n"
-     "      %12 = maximum f32 %9, %11\n"
-     "    } yield %12 -> %13\n"
-     "    %14 = add f32 %7, %13\n"
-     "    store b1 [%0] %14\n"
-     "  }\n",
-     "phase 0\n"
-     "  for par %0 = 0 .. 16 {\n"
-     "    for red %1 = 0 .. 32 carry %2 = f32:0 add, %3 = f32:-inf maximum {\n"
-     "      %4 = affine 0 32*%0 1*%1\n"
-     "      %5 = load b0 [%4]\n"
-     "      %6 = add f32 %2, %5\n"
-     "      %7 = maximum f32 %3, %5\n"
-     "    } yield %6, %7 -> %8, %9\n"
-     "    %10 = mul f32 %8, f32:2\n"
-     "    %11 = add f32 %10, %9\n"
-     "    store b1 [%0] %11\n"
-     "  }\n"},
-    {"a sum that hangs on the maximum stays apart", kpass_merge,
-     "phase 0\n"
-     "  for par %0 = 0 .. 16 {\n"
-     "    for red %1 = 0 .. 32 carry %2 = f32:-inf maximum {\n"
-     "      %3 = load b0 [%1]\n"
-     "      %4 = maximum f32 %2, %3\n"
-     "    } yield %4 -> %5\n"
-     "    for red %6 = 0 .. 32 carry %7 = f32:0 add {\n"
-     "      %8 = load b0 [%6]\n"
-     "      %9 = sub f32 %8, %5\n"
-     "      %10 = add f32 %7, %9\n"
-     "    } yield %10 -> %11\n"
-     "    store b1 [%0] %11\n"
-     "  }\n",
-     "phase 0\n"
-     "  for par %0 = 0 .. 16 {\n"
-     "    for red %1 = 0 .. 32 carry %2 = f32:-inf maximum {\n"
-     "      %3 = load b0 [%1]\n"
-     "      %4 = maximum f32 %2, %3\n"
-     "    } yield %4 -> %5\n"
-     "    for red %6 = 0 .. 32 carry %7 = f32:0 add {\n"
-     "      %8 = load b0 [%6]\n"
-     "      %9 = sub f32 %8, %5\n"
-     "      %10 = add f32 %7, %9\n"
-     "    } yield %10 -> %11\n"
-     "    store b1 [%0] %11\n"
-     "  }\n"},
-    {"two axes merge outside in; values between come first", kpass_merge,
-     "phase 0\n"
-     "  for red %0 = 0 .. 8 carry %1 = f32:0 add {\n"
-     "    for red %2 = 0 .. 16 carry %3 = %1 add {\n"
-     "      %4 = affine 0 16*%0 1*%2\n"
-     "      %5 = load b0 [%4]\n"
-     "      %6 = add f32 %3, %5\n"
-     "    } yield %6 -> %7\n"
-     "  } yield %7 -> %8\n"
-     "  %9 = scalar s0\n"
-     "  for red %10 = 0 .. 8 carry %11 = f32:0 add {\n"
-     "    for red %12 = 0 .. 16 carry %13 = %11 add {\n"
-     "      %14 = affine 0 16*%10 1*%12\n"
-     "      %15 = load b0 [%14]\n"
-     "      %16 = fma f32 %15, %9, %13\n"
-     "    } yield %16 -> %17\n"
-     "  } yield %17 -> %18\n"
-     "  store b1 [0] %8\n"
-     "  store b1 [1] %18\n",
-     "phase 0\n"
-     "  %0 = scalar s0\n"
-     "  for red %1 = 0 .. 8 carry %2 = f32:0 add, %3 = f32:0 add {\n"
-     "    for red %4 = 0 .. 16 carry %5 = %2 add, %6 = %3 add {\n"
-     "      %7 = affine 0 16*%1 1*%4\n"
-     "      %8 = load b0 [%7]\n"
-     "      %9 = add f32 %5, %8\n"
-     "      %10 = fma f32 %8, %0, %6\n"
-     "    } yield %9, %10 -> %11, %12\n"
-     "  } yield %11, %12 -> %13, %14\n"
-     "  store b1 [0] %13\n"
-     "  store b1 [1] %14\n"},
-    {"parallel loops with nothing in common", kpass_merge,
-     "phase 0\n"
-     "  for par %0 = 0 .. 64 {\n"
-     "    %1 = load b0 [%0]\n"
-     "    store b1 [%0] %1\n"
-     "  }\n"
-     "  for par %2 = 0 .. 64 {\n"
-     "    store b2 [%2] %2\n"
-     "  }\n",
-     "phase 0\n"
-     "  for par %0 = 0 .. 64 {\n"
-     "    %1 = load b0 [%0]\n"
-     "    store b1 [%0] %1\n"
-     "    store b2 [%0] %0\n"
-     "  }\n"},
-    {"a reader of what the first stores stays behind it", kpass_merge,
-     "phase 0\n"
-     "  for par %0 = 0 .. 64 {\n"
-     "    %1 = load b0 [%0]\n"
-     "    store b1 [%0] %1\n"
-     "  }\n"
-     "  for par %2 = 0 .. 64 {\n"
-     "    %3 = affine 63 -1*%2\n"
-     "    %4 = load b1 [%3]\n"
-     "    store b0 [%2] %4\n"
-     "  }\n",
-     "phase 0\n"
-     "  for par %0 = 0 .. 64 {\n"
-     "    %1 = load b0 [%0]\n"
-     "    store b1 [%0] %1\n"
-     "  }\n"
-     "  for par %2 = 0 .. 64 {\n"
-     "    %3 = affine 63 -1*%2\n"
-     "    %4 = load b1 [%3]\n"
-     "    store b0 [%2] %4\n"
-     "  }\n"},
-    // Unrolling.
-    {"taps of a window", kpass_unroll,
-     "phase 0\n"
-     "  for par %0 = 0 .. 64 {\n"
-     "    for serial %1 = 0 .. 3 carry %2 = f32:0 add {\n"
-     "      for serial %3 = 0 .. 2 carry %4 = %2 add {\n"
-     "        %5 = affine 0 1*%0 10*%1 1*%3\n"
-     "        %6 = load b0 [%5]\n"
-     "        %7 = add f32 %4, %6\n"
-     "      } yield %7 -> %8\n"
-     "    } yield %8 -> %9\n"
-     "    store b1 [%0] %9\n"
-     "  }\n",
-     "phase 0\n"
-     "  for par %0 = 0 .. 64 {\n"
-     "    %1 = load b0 [%0]\n"
-     "    %2 = add f32 f32:0, %1\n"
-     "    %3 = affine 1 1*%0\n"
-     "    %4 = load b0 [%3]\n"
-     "    %5 = add f32 %2, %4\n"
-     "    %6 = affine 10 1*%0\n"
-     "    %7 = load b0 [%6]\n"
-     "    %8 = add f32 %5, %7\n"
-     "    %9 = affine 11 1*%0\n"
-     "    %10 = load b0 [%9]\n"
-     "    %11 = add f32 %8, %10\n"
-     "    %12 = affine 20 1*%0\n"
-     "    %13 = load b0 [%12]\n"
-     "    %14 = add f32 %11, %13\n"
-     "    %15 = affine 21 1*%0\n"
-     "    %16 = load b0 [%15]\n"
-     "    %17 = add f32 %14, %16\n"
-     "    store b1 [%0] %17\n"
-     "  }\n"},
-    {"a short loop around a long one stays", kpass_unroll,
-     "phase 0\n"
-     "  for serial %0 = 0 .. 3 {\n"
-     "    for serial %1 = 0 .. 100 {\n"
-     "      %2 = affine 0 100*%0 1*%1\n"
-     "      store b2 [%2] %1\n"
-     "    }\n"
-     "  }\n",
-     "phase 0\n"
-     "  for serial %0 = 0 .. 3 {\n"
-     "    for serial %1 = 0 .. 100 {\n"
-     "      %2 = affine 0 100*%0 1*%1\n"
-     "      store b2 [%2] %1\n"
-     "    }\n"
-     "  }\n"},
-    // Binding.
-    {"the outermost parallel loop becomes blocks", kpass_bind,
-     "phase 0\n"
-     "  %0 = scalar s0\n"
-     "  for par %1 = 0 .. 16 {\n"
-     "    for red %2 = 0 .. 32 carry %3 = f32:0 add {\n"
-     "      %4 = affine 0 32*%1 1*%2\n"
-     "      %5 = load b0 [%4]\n"
-     "      %6 = fma f32 %5, %0, %3\n"
-     "    } yield %6 -> %7\n"
-     "    for par %8 = 0 .. 32 {\n"
-     "      %9 = affine 0 32*%1 1*%8\n"
-     "      store b1 [%9] %7\n"
-     "    }\n"
-     "  }\n",
-     "phase 16\n"
-     "  %0 = scalar s0\n"
-     "  for block %1 = 0 .. 16 {\n"
-     "    for serial %2 = 0 .. 32 carry %3 = f32:0 add {\n"
-     "      %4 = affine 0 32*%1 1*%2\n"
-     "      %5 = load b0 [%4]\n"
-     "      %6 = fma f32 %5, %0, %3\n"
-     "    } yield %6 -> %7\n"
-     "    for serial %8 = 0 .. 32 {\n"
-     "      %9 = affine 0 32*%1 1*%8\n"
-     "      store b1 [%9] %7\n"
-     "    }\n"
-     "  }\n"},
-    {"no parallel loop: one block", kpass_bind,
-     "phase 0\n"
-     "  for red %0 = 0 .. 32 carry %1 = f32:0 add {\n"
-     "    %2 = load b0 [%0]\n"
-     "    %3 = add f32 %1, %2\n"
-     "  } yield %3 -> %4\n"
-     "  store b1 [0] %4\n",
-     "phase 1\n"
-     "  for block %0 = 0 .. 1 {\n"
-     "    for serial %1 = 0 .. 32 carry %2 = f32:0 add {\n"
-     "      %3 = load b0 [%1]\n"
-     "      %4 = add f32 %2, %3\n"
-     "    } yield %4 -> %5\n"
-     "    store b1 [0] %5\n"
-     "  }\n"},
-    {"parallel loops in a row: a phase each", kpass_bind,
-     "phase 0\n"
-     "  for par %0 = 0 .. 64 {\n"
-     "    %1 = load b0 [%0]\n"
-     "    store b1 [%0] %1\n"
-     "  }\n"
-     "  %2 = scalar s0\n"
-     "  for par %3 = 0 .. 64 {\n"
-     "    %4 = affine 63 -1*%3\n"
-     "    %5 = load b1 [%4]\n"
-     "    %6 = mul f32 %5, %2\n"
-     "    store b0 [%3] %6\n"
-     "  }\n",
-     "phase 64\n"
-     "  for block %0 = 0 .. 64 {\n"
-     "    %1 = load b0 [%0]\n"
-     "    store b1 [%0] %1\n"
-     "  }\n"
-     "phase 64\n"
-     "  %2 = scalar s0\n"
-     "  for block %3 = 0 .. 64 {\n"
-     "    %4 = affine 63 -1*%3\n"
-     "    %5 = load b1 [%4]\n"
-     "    %6 = mul f32 %5, %2\n"
-     "    store b0 [%3] %6\n"
-     "  }\n"},
-    {"an old value needed behind a store: one block", kpass_bind,
-     "phase 0\n"
-     "  %0 = load b0 [5]\n"
-     "  for par %1 = 0 .. 64 {\n"
-     "    store b0 [%1] f32:1\n"
-     "  }\n"
-     "  for par %2 = 0 .. 32 {\n"
-     "    store b1 [%2] %0\n"
-     "  }\n",
-     "phase 1\n"
-     "  %0 = load b0 [5]\n"
-     "  for block %1 = 0 .. 1 {\n"
-     "    for serial %2 = 0 .. 64 {\n"
-     "      store b0 [%2] f32:1\n"
-     "    }\n"
-     "    for serial %3 = 0 .. 32 {\n"
-     "      store b1 [%3] %0\n"
-     "    }\n"
-     "  }\n"},
-    {"one nest: a loop and its rest share the blocks", kpass_bind,
-     "phase 0\n"
-     "  for par %0 = 0 .. 60 nest 1 {\n"
-     "    %1 = load b0 [%0]\n"
-     "    store b1 [%0] %1\n"
-     "  }\n"
-     "  for unroll %2 = 0 .. 4 nest 1 {\n"
-     "    %3 = affine 60 1*%2\n"
-     "    %4 = load b0 [%3]\n"
-     "    store b1 [%3] %4\n"
-     "  }\n",
-     "phase 60\n"
-     "  for block %0 = 0 .. 60 {\n"
-     "    %1 = load b0 [%0]\n"
-     "    store b1 [%0] %1\n"
-     "    %2 = affine 59 1*%0\n"
-     "    %3 = idiv %2 60\n"
-     "    for serial %4 = %3 .. 1 {\n"
-     "      for unroll %5 = 0 .. 4 {\n"
-     "        %6 = affine 60 1*%5\n"
-     "        %7 = load b0 [%6]\n"
-     "        store b1 [%6] %7\n"
-     "      }\n"
-     "    }\n"
-     "  }\n"},
-    {"phases that share nothing that is written share the blocks", kpass_bind,
-     "phase 0\n"
-     "  for par %0 = 0 .. 64 {\n"
-     "    %1 = load b0 [%0]\n"
-     "    store b1 [%0] %1\n"
-     "  }\n"
-     "phase 0\n"
-     "  for par %2 = 0 .. 24 {\n"
-     "    store b2 [%2] %2\n"
-     "  }\n",
-     "phase 64\n"
-     "  for block %0 = 0 .. 64 {\n"
-     "    %1 = load b0 [%0]\n"
-     "    store b1 [%0] %1\n"
-     "    %2 = affine 0 3*%0\n"
-     "    %3 = idiv %2 8\n"
-     "    %4 = affine 3 3*%0\n"
-     "    %5 = idiv %4 8\n"
-     "    for serial %6 = %3 .. %5 {\n"
-     "      store b2 [%6] %6\n"
-     "    }\n"
-     "  }\n"},
-    {"phases beside each other, into one buffer", kpass_bind,
-     "phase 0\n"
-     "  for par %0 = 0 .. 2 {\n"
-     "    store b2 [%0] %0\n"
-     "  }\n"
-     "phase 0 beside\n"
-     "  for par %1 = 2 .. 4 {\n"
-     "    store b2 [%1] %1\n"
-     "  }\n",
-     "phase 2\n"
-     "  for block %0 = 0 .. 2 {\n"
-     "    store b2 [%0] %0\n"
-     "    %1 = affine 2 1*%0\n"
-     "    store b2 [%1] %1\n"
-     "  }\n"},
-    {"an old value needed by a later phase: a barrier", kpass_bind,
-     "phase 0\n"
-     "  for par %0 = 0 .. 64 {\n"
-     "    store b1 [%0] f32:1\n"
-     "  }\n"
-     "phase 0\n"
-     "  %1 = load b1 [5]\n"
-     "  for par %2 = 0 .. 64 {\n"
-     "    store b0 [%2] %1\n"
-     "  }\n",
-     "phase 64\n"
-     "  for block %0 = 0 .. 64 {\n"
-     "    store b1 [%0] f32:1\n"
-     "  }\n"
-     "phase 64\n"
-     "  %1 = load b1 [5]\n"
-     "  for block %2 = 0 .. 64 {\n"
-     "    store b0 [%2] %1\n"
-     "  }\n"},
-    {"few outer iterations with much inside: collapsed", kpass_bind,
-     "phase 0\n"
-     "  for par %0 = 0 .. 2 {\n"
-     "    for par %1 = 0 .. 8 {\n"
-     "      for serial %2 = 0 .. 256 {\n"
-     "        %3 = affine 0 2048*%0 256*%1 1*%2\n"
-     "        %4 = load b0 [%3]\n"
-     "        store b1 [%3] %4\n"
-     "      }\n"
-     "    }\n"
-     "  }\n",
-     "phase 16\n"
-     "  for block %0 = 0 .. 16 {\n"
-     "    for serial %1 = 0 .. 256 {\n"
-     "      %2 = affine 0 256*%0 1*%1\n"
-     "      %3 = load b0 [%2]\n"
-     "      store b1 [%2] %3\n"
-     "    }\n"
-     "  }\n"},
 };
-
-static char *print(const struct kernel *k)
-{
-	struct text t = {0};
-	kernel_print(k, &t);
-	return text_take(&t);
-}
-
-static struct kernel *parse(const char *frame, const char *body)
-{
-	struct text t = {0};
-	char *error = NULL;
-	text_add(&t, "%s%s", frame, body);
-	char *text = text_take(&t);
-	struct kernel *k = kernel_parse(text, &error);
-	if (!k)
-		fail_msg("%s\n%s", error, text);
-	free(text);
-	return k;
-}
-
-// The part behind the frame.
-static char *print_body(const struct kernel *k)
-{
-	char *text = print(k), *body = strstr(text, "phase");
-	if (!body)
-		body = text + strlen(text);
-	memmove(text, body, strlen(body) + 1);
-	return text;
-}
-
-static void sound(const struct kernel *k, enum kernel_level level, const char *name)
-{
-	char *error = kernel_verify(k, level);
-	if (error)
-		fail_msg("%s: %s\n%s", name, error, print(k));
-}
-
-// ---- the same memory before and after
-
-enum { N = 4096 };
-struct memory {
-	float f0[N], f1[N];
-	int64_t i2[N];
-	uint8_t b3[N];
-	float scalar;
-};
-
-static struct memory *memory_new(void)
-{
-	struct memory *m = calloc(1, sizeof *m);
-	for (int i = 0; i < N; i++) {
-		m->f0[i] = (float)((i * 37) % 101) / 8.0f - 5;
-		m->f1[i] = (float)((i * 53) % 97) / 16.0f;
-		m->i2[i] = i % 7;
-		m->b3[i] = (uint8_t)(i % 3 == 0);
-	}
-	m->scalar = 1.25f;
-	return m;
-}
-
-static struct memory *evaluate(const struct kernel *k, const char *name)
-{
-	struct memory *m = memory_new();
-	void *args[] = {m->f0, m->f1, m->i2, m->b3, &m->scalar};
-	char *error = kernel_eval(k, args);
-	if (error)
-		fail_msg("%s: %s\n%s", name, error, print(k));
-	return m;
-}
 
 static void test_rows(void **state)
 {
 	(void)state;
-	for (int i = 0; i < TG_COUNT(rows); i++) {
-		const struct row *r = &rows[i];
-		struct kernel *k = parse(FRAME, r->before);
-		struct memory *want = evaluate(k, r->name);
-		r->pass(k, NULL);
-		if (strcmp(r->name, "a load stays in a loop that may be empty") != 0) // its guard is the loop
-			sound(k, r->pass == kpass_bind ? LEVEL_MACHINE : LEVEL_FREE, r->name);
-		char *text = print_body(k);
-		if (strcmp(text, r->after) != 0)
-			fail_msg("%s: got\n%s\nwant\n%s", r->name, text, r->after);
-		struct memory *got = evaluate(k, r->name);
-		if (memcmp(want, got, sizeof *got) != 0)
-			fail_msg("%s: other values", r->name);
-		free(text);
-		free(want);
-		free(got);
-		kernel_free(k);
-	}
-}
-
-static void same_text(const char *text)
-{
-	char *error = NULL;
-	struct kernel *k = kernel_parse(text, &error);
-	if (!k)
-		fail_msg("%s\n%s", error, text);
-	char *again = print(k);
-	assert_string_equal(text, again);
-	struct kernel *copy = kernel_clone(k);
-	kernel_free(k);
-	char *third = print(copy);
-	assert_string_equal(text, third);
-	kernel_free(copy);
-	free(again);
-	free(third);
+	kernel_rows_check(rows, TG_COUNT(rows));
 }
 
 static void test_round_trip(void **state)
 {
 	(void)state;
-	for (int i = 0; i < TG_COUNT(rows); i++) {
-		struct kernel *k = parse(FRAME, rows[i].before);
-		char *text = print(k);
-		same_text(text);
-		free(text);
-		kernel_run_passes(k, &target, false);
-		text = print(k);
-		same_text(text);
-		free(text);
-		kernel_free(k);
-	}
-	same_text("kernel segments 2 scratch 128\n"
+	kernel_rows_round_trip(rows, TG_COUNT(rows));
+	kernel_row_same_text("kernel segments 2 scratch 128\n"
 	          "  b0 f32 100 global segmented\n"
 	          "  b1 f64 8 global\n"
 	          "  b2 bf16 8 shared at 64\n"
@@ -857,7 +353,7 @@ static void test_bad_texts(void **state)
 	for (int i = 0; i < TG_COUNT(bad_texts); i++) {
 		struct text t = {0};
 		char *error = NULL;
-		text_add(&t, FRAME "%s", bad_texts[i].body);
+		text_add(&t, KERNEL_FRAME "%s", bad_texts[i].body);
 		char *text = text_take(&t);
 		struct kernel *k = kernel_parse(text, &error);
 		if (bad_texts[i].error)
@@ -877,7 +373,7 @@ static void test_damaged_texts(void **state)
 	uint32_t seed = 1;
 	for (int i = 0; i < TG_COUNT(rows); i++) {
 		struct text t = {0};
-		text_add(&t, FRAME "%s", rows[i].before);
+		text_add(&t, KERNEL_FRAME "%s", rows[i].before);
 		char *text = text_take(&t);
 		size_t n = strlen(text);
 		for (int round = 0; round < 200; round++) {
@@ -894,7 +390,7 @@ static void test_damaged_texts(void **state)
 			if (k) {
 				char *unsound = kernel_verify(k, LEVEL_FREE);
 				if (!unsound)
-					kernel_run_passes(k, &target, false);
+					kernel_run_passes(k, &kernel_row_target, false);
 				free(unsound);
 			}
 			kernel_free(k);
@@ -997,7 +493,7 @@ static void test_unsound(void **state)
 {
 	(void)state;
 	for (int i = 0; i < TG_COUNT(unsound); i++) {
-		struct kernel *k = parse(FRAME, unsound[i].body);
+		struct kernel *k = kernel_row_parse(unsound[i].body);
 		k->scratch_bytes = 256;
 		char *error = kernel_verify(k, unsound[i].level);
 		assert_string_equal(error ? error : "accepted", unsound[i].error);
@@ -1117,7 +613,7 @@ static void test_algebra(void **state)
 static void test_strides(void **state)
 {
 	(void)state;
-	struct kernel *k = parse(FRAME, "phase 0\n"
+	struct kernel *k = kernel_row_parse("phase 0\n"
 	                                "  for par %0 = 0 .. 8 {\n"
 	                                "    %1 = imod %0 3\n"
 	                                "    for serial %2 = 0 .. 8 {\n"
@@ -1150,7 +646,7 @@ static void test_strides(void **state)
 static void test_failed_arena(void **state)
 {
 	(void)state;
-	struct kernel *k = parse(FRAME, rows[0].before);
+	struct kernel *k = kernel_row_parse(rows[0].before);
 	struct kbuild b;
 	kbuild_init(&b, k, kernel_phase(k));
 	int loop = kb_for(&b, AXIS_SERIAL, kb_int(&b, 0), kb_int(&b, 9), 0, NULL, NULL);
@@ -1161,7 +657,7 @@ static void test_failed_arena(void **state)
 	kb_store(&b, 2, kb_res(&b, inner, 0), x, K_NONE, K_NONE);
 	kb_end(&b, loop, NULL);
 	kbuild_done(&b);
-	char *error = kernel_run_passes(k, &target, true);
+	char *error = kernel_run_passes(k, &kernel_row_target, true);
 	assert_non_null(error);
 	free(error);
 	kernel_free(k);
