@@ -222,6 +222,11 @@ static void products(void **state)
 		product(c, 64, 512, 96, true);
 		left_turned(c, 250, 101, 1100);
 		left_turned(c, 97, 333, 80);
+		left_turned(c, 1030, 70, 600);
+		left_turned(c, 128, 384, 768);
+		product(c, 37, 53, 29, true);
+		product(c, 64, 64, 32, true);
+		product(c, 100, 33, 200, true);
 		tgc_context_free(&c);
 	}
 }

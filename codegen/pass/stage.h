@@ -9,9 +9,11 @@ enum { STAGE_AXES = 16 };
 struct stage_operand { // of the multiplication
 	int value;
 	bool copied;   // into scratch, as tiles of `tile` indices, contiguous, for each step
+	bool far;      // contiguous along its own axis, a page or more from step to step: copied step by step
 	int64_t tile;  // indices of its own axis
 	int64_t tiles; // in a block; one of all its rows where it is not copied
 	int scratch;   // buffer
+	int64_t stride; // of its tiles
 };
 struct product { // a nest of PAR loops around one sum of products
 	int axis[STAGE_AXES], naxes; // loops, outermost first

@@ -2,16 +2,20 @@
 // In:  a kernel at the free level and the target. Out: choices; the kernel is only read.
 #include "pass/stage.h"
 
-enum { WORTH = 1 << 21, MAX_TILES = 64, WHOLE_STEPS = 1024, MAX_STEPS = 384, MAX_OPS = 64 };
+enum { WORTH = 1 << 15, MAX_TILES = 64, WHOLE_STEPS = 1024, MAX_STEPS = 384, MAX_OPS = 64, PAGE = 4096 };
 #define FAR INT64_MAX
 
-// Cycles an element: copied along the lanes, turned, read from beyond the second cache. What is lost with few
-// blocks: so many over their number. The most a product may take for the time of its multiplications.
+// Cycles an element: copied along the lanes, to tiles of rows (parts of vectors), turned, read from beyond the
+// second cache. What is lost with few blocks: so many over their number. The most a product may take for the time
+// of its multiplications.
 #define COPY_CYCLES 0.25
+#define ROWS_CYCLES 0.6
 #define TURN_CYCLES 1.0
 #define READ_CYCLES 0.25
 #define UNEVEN 2
 #define WORST 2.2
+// What the lanes of one result's dot product take to be added up: so many multiplications.
+#define ADD_UP 288
 
 // The only thing in the loop's body that is no plain code and no store, if it is a loop; -1.
 static int only_inner(const struct kcopy *cp, int loop)
@@ -181,9 +185,9 @@ static int64_t up(int64_t a, int64_t b)
 }
 
 // Multiplications an element of the copy costs: they take so many cycles, and reading it from afar more.
-static double copy_cost(const struct stage_operand *o, const struct access *x, double rate)
+static double copy_cost(const struct stage_operand *o, const struct access *x, double along, double rate)
 {
-	return rate * (READ_CYCLES + (!o->copied ? 0 : x->own == 1 ? COPY_CYCLES : TURN_CYCLES));
+	return rate * (READ_CYCLES + (!o->copied ? 0 : x->own == 1 ? along : TURN_CYCLES));
 }
 
 // Blocks of `a` by `b` tiles: time over that of the multiplications alone. Every block copies its operands; few
@@ -239,13 +243,18 @@ bool stage_choose(struct stage *s, const struct kcopy *cp, int loop)
 		return false;
 	p->bytes = (int64_t)tgc_type_bytes((tgc_type)k->insts[p->b.value].type);
 	struct access a = access_of(k, p, &p->a, p->row), b = access_of(k, p, &p->b, p->lane);
-	bool near = b.own == 1 && b.step <= s->t->l2_bytes / 4 / p->bytes / p->k;
-	if (!a.loads || !b.loads || a.written || b.written || near)
+	int64_t room = s->t->l2_bytes / p->bytes / p->k;
+	bool near = a.step == 1 || (a.own == 1 && a.step <= room / 2);
+	if (!a.loads || !b.loads || a.written || b.written || (near && b.own == 1 && b.step <= room / 4))
 		return false;
-	p->a.copied = a.step != 1;
+	p->a.copied = !near;
 	p->b.copied = true;
+	p->a.far = a.own == 1 && a.step >= PAGE / p->bytes;
+	p->b.far = b.own == 1 && b.step >= PAGE / p->bytes;
 	p->steps = p->k <= WHOLE_STEPS ? p->k : up(p->k, up(p->k, MAX_STEPS));
 	double rate = (double)(s->t->vector_bytes / p->bytes) * s->t->fma_ports;
-	double copy[] = {copy_cost(&p->a, &a, rate), copy_cost(&p->b, &b, rate)};
-	return search(s, p, copy, kernel_region_depth(k, k->insts[k->loops[loop].inst].region) == 0) < WORST;
+	double copy[] = {copy_cost(&p->a, &a, ROWS_CYCLES, rate), copy_cost(&p->b, &b, COPY_CYCLES, rate)};
+	// Without copies a turned operand is multiplied along the sum, which pays where that is long.
+	double worst = WORST + (a.step == 1 && b.step == 1 ? (double)ADD_UP / (double)p->k : 0);
+	return search(s, p, copy, kernel_region_depth(k, k->insts[k->loops[loop].inst].region) == 0) < worst;
 }
