@@ -238,25 +238,37 @@ static void emit_unknown(struct kcopy *cp, struct nest *t, int at)
 
 // ---- the tile itself
 
+// One loop of the tile: its replicas, if there are several.
+static void open_axis(struct kcopy *cp, struct tile_axis *x, int *loops, int *n)
+{
+	struct tile *s = cp->user;
+	struct kbuild *b = cp->b;
+	int index = x->start;
+	if (x->replicas > 1) {
+		loops[*n] = kb_for(b, AXIS_UNROLL, kb_int(b, 0), kb_int(b, x->replicas), 0, NULL, NULL);
+		index = kb_affine(b, 0, 2, (int64_t[]){1, x->width}, (int[]){index, kb_index(b, loops[(*n)++])});
+		s->accumulators *= x->replicas;
+	}
+	s->preset[x->loop] = index;
+}
+
+// Vectors stand inside of rows, whatever the order of their tiles: what a row repeats is needed once then, and
+// not kept in a register a row.
 static void emit_body(struct kcopy *cp, struct nest *t)
 {
 	struct tile *s = cp->user;
 	struct kbuild *b = cp->b;
 	int loops[2 * TILE_AXES], n = 0, lane = -1, replicas = s->accumulators;
 	for (int i = 0; i < t->n; i++) {
-		struct tile_axis *x = &t->axis[i];
-		int index = x->start;
-		if (x->panel)
+		if (t->axis[i].panel)
 			continue;
-		lane = x->width > 1 ? i : lane;
-		if (x->replicas > 1) {
-			loops[n] = kb_for(b, AXIS_UNROLL, kb_int(b, 0), kb_int(b, x->replicas), 0, NULL, NULL);
-			index = kb_affine(b, 0, 2, (int64_t[]){1, x->width},
-			                  (int[]){index, kb_index(b, loops[n++])});
-			s->accumulators *= x->replicas;
-		}
-		s->preset[x->loop] = index;
+		if (t->axis[i].width > 1)
+			lane = i;
+		else
+			open_axis(cp, &t->axis[i], loops, &n);
 	}
+	if (lane >= 0)
+		open_axis(cp, &t->axis[lane], loops, &n);
 	if (lane >= 0) {
 		struct tile_axis *x = &t->axis[lane];
 		loops[n] = kb_for(b, AXIS_LANE, kb_int(b, 0), kb_int(b, x->width), 0, NULL, NULL);
