@@ -243,7 +243,7 @@ struct work {
 	const struct target *target;
 	const char *arch;
 	struct job *jobs;
-	int n, each; // jobs a program
+	int n, programs; // each has every so many-th job: neighbours are alike, and so are the programs
 	char *error; // the first
 };
 
@@ -295,13 +295,13 @@ static void compile(void *user, int at)
 	struct nvrtc_source sources[MOST];
 	struct nvrtc_code out = {0};
 	struct text key = {0};
-	int from = at * w->each, n = w->n - from < w->each ? w->n - from : w->each;
+	int n = (w->n - at + w->programs - 1) / w->programs;
 	double begun = now_ms();
 	char *error = NULL;
 	text_add(&key, "tgc %s\nNVRTC %d\ntarget %s\nprogram", w->r->cuda->build, w->nvrtc->version,
 	         w->target->name);
 	for (int i = 0; i < n && !error; i++) {
-		struct job *j = &w->jobs[from + i];
+		struct job *j = &w->jobs[at + i * w->programs];
 		error = emit(w, j);
 		sources[i] = (struct nvrtc_source){j->code->name, j->text};
 		text_add(&key, " %s", j->code->name);
@@ -322,7 +322,7 @@ static void compile(void *user, int at)
 	if (b && w->r->disk)
 		disk_store(w->r->disk, b->key, b->image, b->bytes);
 	for (int i = 0; i < n && b; i++) {
-		struct job *j = &w->jobs[from + i];
+		struct job *j = &w->jobs[at + i * w->programs];
 		take_info(&j->rec, &out);
 		j->code->batch = b;
 		j->code->code.compile_ms = (now_ms() - begun) / n;
@@ -335,11 +335,11 @@ static void compile(void *user, int at)
 		fail(w, error);
 }
 
-// Several to a program, but no thread without work.
-static int share(int n, int threads)
+// As few as hold them all and leave no thread without work, at the end neither.
+static int programs_for(int n, int threads)
 {
-	int each = (n + threads - 1) / threads;
-	return each > MOST ? MOST : each < 1 ? 1 : each;
+	int programs = threads * ((n + threads * MOST - 1) / (threads * MOST));
+	return programs < n ? programs : n;
 }
 
 // ---- a request -----------------------------------------------------------------------------------------------------
@@ -427,10 +427,10 @@ tgc_status cuda_codes_get(struct tgc_context *c, struct runtime *r, const struct
 			claimed += ok;
 		}
 		pthread_mutex_unlock(&r->cuda->lock);
-		w.each = share(w.n, threads);
+		w.programs = programs_for(w.n, threads);
 		disk_pause(r->disk, 1);
 		if (ok)
-			parallel_run((w.n + w.each - 1) / w.each, threads, compile, &w);
+			parallel_run(w.programs, threads, compile, &w);
 		disk_pause(r->disk, -1);
 		pthread_mutex_lock(&r->cuda->lock);
 		ok = ok && !w.error;
