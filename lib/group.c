@@ -602,8 +602,17 @@ static int64_t axis_size(const struct prog *p, const struct pnode *n, const stru
 	return x->a >= 0 ? p->nodes[n->src[0]].dims[x->a].n : p->nodes[n->src[1]].dims[x->b].n;
 }
 
-// The same for a contraction with few results: its outermost contracted axis in chunks of at least a million
-// multiplications.
+// The number of equal chunks that comes next, if there is one at all near.
+static int64_t even(int64_t chunks, int64_t axis)
+{
+	for (int64_t n = chunks; n <= 2 * chunks && n <= axis; n++)
+		if (axis % n == 0)
+			return n;
+	return chunks;
+}
+
+// The same for a contraction with few results: its outermost contracted axis in chunks of about a million
+// multiplications. A last, shorter chunk would be loops of its own.
 static int64_t chunks_of_contraction(const struct prog *p, int v)
 {
 	const struct pnode *n = &p->nodes[v];
@@ -624,7 +633,7 @@ static int64_t chunks_of_contraction(const struct prog *p, int v)
 	want = (32 + blocks - 1) / blocks;
 	want = want < (int64_t)(products / 1e6) ? want : (int64_t)(products / 1e6);
 	want = want < limit ? want : limit;
-	return want < 2 ? 1 : want;
+	return want < 2 ? 1 : even(want, limit);
 }
 
 static void head(struct grouping *g, int v, int kind)
