@@ -9,12 +9,13 @@
 
 #include <stdlib.h>
 
-enum { MOST_GROUPS = 12, MOST_PHASES = 16, MOST_SCALARS = 64, MOST_PRE = 4, MOST_ROOTS = 16 };
+enum { MOST_GROUPS = 12, MOST_PHASES = 16, MOST_SCALARS = 64, MOST_PRE = 4, MOST_ROOTS = 16, LONG = 1000 };
 
-struct facts {                // of a group
+struct facts { // of a group
 	struct source *reads; // malloc'ed
 	int nreads;
 	bool fits;
+	double ns;
 };
 struct halving {
 	struct plan *p;
@@ -33,10 +34,16 @@ static bool learn(struct halving *h, const bool *raises)
 		const struct group *g = &p->groups[i];
 		struct facts *f = &h->facts[i];
 		struct group_size size;
+		double bytes = 0;
 
 		f->nreads = group_walk(p, i, &f->reads, &size);
 		if (f->nreads < 0)
 			return false;
+		for (int k = 0; k < f->nreads; k++)
+			bytes += (double)p->bufs[p->node_buf[f->reads[k].node]].bytes;
+		for (int k = 0; k < g->nroots; k++)
+			bytes += (double)p->bufs[g->root_bufs[k]].bytes;
+		f->ns = group_ns(p, h->t, g, bytes, &size);
 		f->fits = (g->kind == GROUP_MAP || g->kind == GROUP_REDUCE || g->kind == GROUP_CONTRACT) &&
 		          !raises[i] && !size.flags && g->nroots <= MOST_ROOTS;
 	}
@@ -176,6 +183,16 @@ static bool movable(const struct halving *h, int a, const struct pstep *next, in
 	return true;
 }
 
+// A kernel that takes so long that a barrier is nothing is better left as it is: equal ones compile once.
+static bool long_one(const struct halving *h, const struct pstep *next)
+{
+	double longest = 0;
+
+	for (int b = next->group; b < next->group + next->ngroups; b++)
+		longest = h->facts[b].ns > longest ? h->facts[b].ns : longest;
+	return longest > LONG * h->t->launch_ns;
+}
+
 // It pays where finishing for oneself takes no longer than a barrier. carried: the groups to be finished.
 static bool moves(struct halving *h, const struct pstep *s, const struct pstep *next)
 {
@@ -198,7 +215,7 @@ static bool moves(struct halving *h, const struct pstep *s, const struct pstep *
 		if (!movable(h, h->carried[i], next, readers, &ns))
 			return false;
 	return h->ncarried > 0 && n <= MOST_PHASES && next->ngroups + h->ncarried <= MOST_GROUPS &&
-	       ns <= h->t->launch_ns;
+	       ns <= h->t->launch_ns && (ns > 0 || !long_one(h, next));
 }
 
 // ---- the new groups -----------------------------------------------------------------------------------------
