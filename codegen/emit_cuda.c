@@ -64,6 +64,8 @@ static void serial(struct cuda *e, int loop)
 	bool once = cuda_at_most_once(e->k, loop, &end);
 	const char *hi = cuda_ref(e, end, &none);
 	declare_carries(e, l);
+	if (e->loops[loop].again)
+		cuda_line(e, "TG_UNROLL");
 	if (once)
 		cuda_line(e, "if (%s < %s) {", lo, hi);
 	else

@@ -26,6 +26,7 @@ struct cloop {       // by kernel loop
 	int axis;    // UNROLL: depth among those around it; -1: others
 	int64_t n;   // LANE, UNROLL: extent
 	bool copied; // UNROLL that is a C loop, because loops inside have bounds that differ for each index
+	bool again;  // SERIAL, short: another loop of the thread loads the same, which stays in registers if both are straight
 };
 struct combo {
 	int i[CUDA_AXES];

@@ -208,6 +208,76 @@ static void find_shared(struct cuda *e)
 		}
 }
 
+// ---- loops that load again what another one of the same thread did
+
+// A thread of a full block has half the registers of one of a smaller block.
+enum { STRAIGHT_VALUES = 32, STRAIGHT_CODE = 4096, FULL_BLOCK = 1024 };
+
+// Statements of the body, each as often as the loops make it; -1: a longer loop is inside. *most: of one of
+// them.
+static int64_t straight_code(const struct cuda *e, int region, int64_t *most)
+{
+	const struct kernel *k = e->k;
+	const struct kregion *r = &k->regions[region];
+	int64_t n = 0;
+	*most = 1;
+	for (int i = 0; i < r->n; i++) {
+		const struct kinst *in = &k->insts[r->insts[i]];
+		if (in->op != K_FOR) {
+			n++;
+			continue;
+		}
+		int64_t each, inner = straight_code(e, k->loops[in->aux].body, &each);
+		if (inner < 0 || k->loops[in->aux].kind != AXIS_UNROLL)
+			return -1;
+		n += inner * e->loops[in->aux].n;
+		each *= e->loops[in->aux].n;
+		*most = each > *most ? each : *most;
+	}
+	return n;
+}
+
+static bool may_be_straight(const struct cuda *e, int loop)
+{
+	const struct kloop *l = &e->k->loops[loop];
+	int64_t trip, values, threads = 1;
+	if (l->kind != AXIS_SERIAL || !kernel_trip(e->k, loop, &trip) || trip < 2 || trip > STRAIGHT_VALUES)
+		return false;
+	int64_t code = straight_code(e, l->body, &values);
+	for (int r = e->k->insts[l->inst].region; r >= 0; r = e->k->regions[r].parent) {
+		int around = e->k->regions[r].loop, kind = around >= 0 ? e->k->loops[around].kind : AXIS_SERIAL;
+		threads *= kind == AXIS_LANE ? e->loops[around].n : 1;
+		values *= kind == AXIS_UNROLL ? e->loops[around].n : 1;
+		code *= kind == AXIS_UNROLL ? e->loops[around].n : 1;
+	}
+	values *= trip * (threads >= FULL_BLOCK ? 2 : 1);
+	return threads > 1 && code > 0 && code * trip <= STRAIGHT_CODE && values <= STRAIGHT_VALUES;
+}
+
+// Counts each buffer once a loop; then marks the loops of those that were counted more than once.
+static void find_again(struct cuda *e)
+{
+	const struct kernel *k = e->k;
+	int *loads = ARENA_ARRAY(&e->arena, int, k->nbufs + 1);
+	if (!loads)
+		return;
+	memset(loads, 0, sizeof *loads * (size_t)k->nbufs);
+	for (int pass = 0; pass < 2; pass++)
+		for (int l = 0; l < k->nloops; l++) {
+			uint8_t *access = e->access;
+			if (k->loops[l].kind != AXIS_SERIAL || !may_be_straight(e, l))
+				continue;
+			memset(access, 0, (size_t)k->nbufs);
+			kernel_access(k, k->loops[l].inst, access);
+			for (int i = 0; i < k->nbufs; i++) {
+				bool constant = k->bufs[i].space == SPACE_GLOBAL && !k->bufs[i].written &&
+				                !k->bufs[i].segmented && access[i];
+				loads[i] += !pass && constant;
+				e->loops[l].again |= pass && constant && loads[i] > 1;
+			}
+		}
+}
+
 void cuda_analyse(struct cuda *e)
 {
 	number_axes(e);
@@ -215,6 +285,7 @@ void cuda_analyse(struct cuda *e)
 		return;
 	find_own(e);
 	find_shared(e);
+	find_again(e);
 	find_needed(e);
 	do
 		find_deps(e);

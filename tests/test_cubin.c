@@ -1,5 +1,5 @@
-// What NVRTC's machine code for sm_90 has where the design promises it: 16-byte accesses, tensor cores, and no
-// local memory.
+// What NVRTC's machine code for sm_90 has where the design promises it: 16-byte accesses, tensor cores,
+// asynchronous copies, rows that are read once, and no local memory.
 // In:  the benchmark's workloads and products of 16-bit floats, scheduled and emitted, not run; NVRTC (else it
 // is skipped). Out: counts of opcodes in the cubin (cubin.c), against the table below. Not here: what kernels
 // compute.
@@ -109,6 +109,24 @@ static void halves(void)
 	tgc_context_free(&c);
 }
 
+static void softmax(int64_t rows, int64_t n)
+{
+	tgc_context *c = check_context("interp", 1);
+	c->backend.realize = emit_all;
+	tgc_tensor *x = leaf(c, TGC_F32, TGC_SHAPE(rows, n));
+	assert_int_equal(tgc_realize(tgc_softmax(x, -1)), TGC_OK);
+	tgc_release(x);
+	tgc_context_free(&c);
+}
+
+static void rows_of_64(void)
+{
+	softmax(65536, 64);
+}
+static void rows_of_16k(void)
+{
+	softmax(1024, 16384);
+}
 static void bf16_product(void)
 {
 	product(TGC_BF16, 1024, 1024, 1024, false);
@@ -132,22 +150,26 @@ static const struct promise {
 	int narrow;                  // other global accesses, at most; -1: any
 	int products, fused;         // by tensor cores, by FMA, at least
 	int copies;                  // of 16 bytes, asynchronous, at least
+	int loads;                   // of global memory, exactly: rows are read once; 0: any
 } promises[] = {
-    {"gelu_chain", NULL, 3, 1, 0, 0, 0, 0},
-    {"16-bit elementwise", halves, 1, 1, 0, 0, 0, 0},
-    {"adam", NULL, 4, 3, -1, 0, 0, 0},
-    {"matmul_1024x1024x1024", NULL, 0, 4, 4, 0, 128, 6},
-    {"bf16 product", bf16_product, 0, 0, -1, 32, 0, 6},
-    {"bf16 product, turned", bf16_turned, 0, 0, -1, 32, 0, 6},
-    {"f16 product, what is left", f16_rest, 0, 0, -1, 16, 0, 0},
-    {"softmax_4096x1024", NULL, 0, 0, -1, 0, 0, 0},
-    {"softmax_64x50257", NULL, 0, 0, -1, 0, 0, 0},
-    {"layernorm_fb", NULL, 0, 0, -1, 0, 0, 0},
-    {"transpose", NULL, 0, 0, -1, 0, 0, 0},
-    {"conv3_16-16_32_s1_g1", NULL, 0, 0, -1, 0, 32, 0},
-    {"conv3_16-16_32_s1_g1_dx", NULL, 0, 0, -1, 0, 32, 0},
-    {"conv3_16-16_32_s1_g1_dw", NULL, 0, 0, -1, 0, 32, 0},
-    {"attention", NULL, 0, 0, -1, 0, 0, 0},
+    {"gelu_chain", NULL, 3, 1, 0, 0, 0, 0, 0},
+    {"16-bit elementwise", halves, 1, 1, 0, 0, 0, 0, 0},
+    {"adam", NULL, 4, 3, -1, 0, 0, 0, 0},
+    {"matmul_1024x1024x1024", NULL, 0, 4, 4, 0, 128, 6, 0},
+    {"bf16 product", bf16_product, 0, 0, -1, 32, 0, 6, 0},
+    {"bf16 product, turned", bf16_turned, 0, 0, -1, 32, 0, 6, 0},
+    {"f16 product, what is left", f16_rest, 0, 0, -1, 16, 0, 0, 0},
+    {"softmax_4096x1024", NULL, 8, 8, 0, 0, 0, 0, 8},
+    {"softmax, rows of 64", rows_of_64, 1, 1, 0, 0, 0, 0, 1},
+    {"softmax, rows of 16384", rows_of_16k, 4, 4, 0, 0, 0, 0, 4},
+    {"layernorm_fwd", NULL, 18, 6, 0, 0, 0, 0, 18},
+    {"softmax_64x50257", NULL, 0, 0, -1, 0, 0, 0, 0},
+    {"layernorm_fb", NULL, 0, 0, -1, 0, 0, 0, 0},
+    {"transpose", NULL, 0, 0, -1, 0, 0, 0, 0},
+    {"conv3_16-16_32_s1_g1", NULL, 0, 0, -1, 0, 32, 0, 0},
+    {"conv3_16-16_32_s1_g1_dx", NULL, 0, 0, -1, 0, 32, 0, 0},
+    {"conv3_16-16_32_s1_g1_dw", NULL, 0, 0, -1, 0, 32, 0, 0},
+    {"attention", NULL, 0, 0, -1, 0, 0, 0, 0},
 };
 
 static struct nvrtc library;
@@ -216,7 +238,8 @@ static void test_promises(void **state)
 		int all = c.n[CUBIN_LDG] + c.n[CUBIN_STG];
 		if (c.n[CUBIN_LDL] || c.n[CUBIN_STL] || c.width[CUBIN_LDG][WIDE] < p->wide_loads ||
 		    c.width[CUBIN_STG][WIDE] < p->wide_stores || (p->narrow >= 0 && all - wide > p->narrow) ||
-		    c.width[CUBIN_LDGSTS][WIDE] < p->copies || c.n[CUBIN_HMMA] < p->products || c.n[CUBIN_FFMA] < p->fused)
+		    c.width[CUBIN_LDGSTS][WIDE] < p->copies || c.n[CUBIN_HMMA] < p->products ||
+		    c.n[CUBIN_FFMA] < p->fused || (p->loads && c.n[CUBIN_LDG] != p->loads))
 			fail_msg("%s is not what was promised", p->name);
 		for (int j = 0; j < k.nkernels; j++)
 			free(k.texts[j]);

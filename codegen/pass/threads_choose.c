@@ -153,12 +153,22 @@ struct spread threads_spread(struct threads *s, const struct axes *a)
 	return share_row(s, a, &c);
 }
 
+// Neighbours along the reduction that a thread takes as one access; the loops that store along the same rows give it
+// the same elements (strided), so that their values may stay in registers.
+static int packed(const struct threads *s, int loop, const struct content *c)
+{
+	int64_t n, v = c->bytes ? s->tile.t->vector_bytes / c->bytes : 1;
+	bool fits = kernel_trip(s->tile.k, loop, &n) && n % v == 0 && n >= v * s->width;
+	return fits && c->along_par && v > 1 ? (int)v : 0;
+}
+
 // The loop of the chain that reads contiguous memory and has an iteration for every thread, if there is one.
 void threads_lanes_of_red(struct threads *s, int loop)
 {
 	const struct kernel *k = s->tile.k;
 	int best = -1, width = s->width;
 	int64_t most = 0;
+	s->tile.packed = 0;
 	bool enough = tile_terms(k, loop) >= (width > WARP ? 2 * WARP : 2);
 	for (int l = loop; l >= 0; l = tile_chained(k, l)) {
 		struct content c = {0};
@@ -170,6 +180,8 @@ void threads_lanes_of_red(struct threads *s, int loop)
 		score *= c.along_par ? 4 : 1;
 		s->tile.lane[l] = false;
 		s->tile.width[l] = width;
+		if (score > most)
+			s->tile.packed = packed(s, l, &c);
 		best = score > most ? l : best;
 		most = score > most ? score : most;
 	}

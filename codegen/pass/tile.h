@@ -19,7 +19,8 @@ struct tile {
 	bool small;      // the phase is not worth a second thread
 	bool in_lane;    // the copy stands inside a LANE loop
 	int lane_loop, lane_index; // RED lanes: the old loop, the new index
-	int mask;                  // of loads and stores that vary; K_NONE
+	int packed; // RED lanes: so many neighbours of the reduction are one lane's; 0: neighbouring lanes have neighbours
+	int mask;   // of loads and stores that vary; K_NONE
 	int accumulators;          // replicas around the copy
 };
 struct tile_axis { // one loop of a perfect nest, or a loop around panels of one that follows

@@ -129,13 +129,13 @@ static void full_vectors(struct kcopy *cp, int old, int lo, int full, int unroll
 	struct range r = {.loop = old, .from = kb_int(b, 0), .to = full, .scale = step_elems, .end = K_NONE};
 	int fresh[TILE_CARRIES], next[TILE_CARRIES], loop = -1;
 	r.trip = tile_trip(cp->from, old) / step_elems;
-	r.offset = kb_iadd(b, lo, s->lane_index);
+	r.offset = kb_affine(b, 0, 2, (int64_t[]){1, s->packed ? unroll : 1}, (int[]){lo, s->lane_index});
 	if (unroll == 1) {
 		run_range(cp, &r, init, out);
 		return;
 	}
 	loop = kb_for(b, AXIS_UNROLL, kb_int(b, 0), kb_int(b, unroll), l->ncarry, init, l->combine);
-	r.offset = kb_affine(b, 0, 2, (int64_t[]){1, w}, (int[]){r.offset, kb_index(b, loop)});
+	r.offset = kb_affine(b, 0, 2, (int64_t[]){1, s->packed ? 1 : w}, (int[]){r.offset, kb_index(b, loop)});
 	identities(cp, old, fresh);
 	run_range(cp, &r, fresh, next);
 	kb_end(b, loop, next);
@@ -186,7 +186,7 @@ static void lanes(struct kcopy *cp, int top, int lane, const int *init, int *out
 	s->in_lane = true;
 	identities(cp, top, fresh);
 	if (lane == top) {
-		lanes_body(cp, lane, tile_red_unroll(s, lane), fresh, next);
+		lanes_body(cp, lane, s->packed ? s->packed : tile_red_unroll(s, lane), fresh, next);
 	} else {
 		struct range r = whole(cp, top);
 		run_range(cp, &r, fresh, next);
