@@ -18,7 +18,8 @@ static tgc_tensor *uniform(tgc_context *c, tgc_shape shape, double bound)
 	return tgc_mul(tgc_sub(tgc_rand(c, TGC_F32, shape), 0.5), 2 * bound);
 }
 
-// ---- networks ------------------------------------------------------------------------------------------------------
+// ---- networks
+// ------------------------------------------------------------------------------------------------------
 
 static tgc_module *mlp(tgc_context *c)
 {
@@ -89,7 +90,8 @@ static const struct net {
     {"block", block, {3, {BATCH, LENGTH, WIDE}}, false},
 };
 
-// ---- training ------------------------------------------------------------------------------------------------------
+// ---- training
+// ------------------------------------------------------------------------------------------------------
 
 struct outcome {
 	double loss[STEPS];
@@ -147,7 +149,44 @@ static void test_steps(void **state)
 	}
 }
 
-// ---- through NVRTC -------------------------------------------------------------------------------------------------
+// ---- tiles of permutations
+// -----------------------------------------------------------------------------------------
+
+static void test_permutes(void **state)
+{
+	static const struct {
+		tgc_shape shape;
+		tgc_type type;
+	} rows[] = {
+	    {TGC_SHAPE(1, 64, 128), TGC_F32}, // whole tiles
+	    {TGC_SHAPE(1, 70, 100), TGC_F32}, // what is left on both sides
+	    {TGC_SHAPE(3, 33, 64), TGC_BF16},
+	    {TGC_SHAPE(5, 40, 32), TGC_I8},
+	};
+	struct tally t = {0};
+	tgc_context *c = check_context("cuda-emu", 1);
+	(void)state;
+	assert_non_null(c);
+	for (int i = 0; i < TG_COUNT(rows); i++) {
+		tgc_scope_begin(c);
+		tgc_tensor *x = tgc_cast(tgc_mod(tgc_iota(c, TGC_I32, rows[i].shape, 1), 50), rows[i].type),
+		           *y = tgc_cast(tgc_iota(c, TGC_I32, rows[i].shape, 2), rows[i].type);
+		assert_int_equal(tgc_realize(x), TGC_OK);
+		assert_int_equal(tgc_realize(y), TGC_OK);
+		tgc_shape s = {3, {rows[i].shape.dims[0], rows[i].shape.dims[2], rows[i].shape.dims[1]}};
+		tgc_tensor *outs[] = {tgc_add(tgc_transpose(x, 1, 2), tgc_mul(tgc_transpose(y, 1, 2), 2)),
+		                      tgc_reshape(tgc_permute(x, TGC_AXES(2, 0, 1)), s)};
+		check_tensors(c, 2, outs, &t);
+		if (t.failed)
+			fail_msg("row %d: %s", i, t.message);
+		tgc_scope_end(c);
+	}
+	assert_true(t.compared > 0);
+	tgc_context_free(&c);
+}
+
+// ---- through NVRTC
+// -------------------------------------------------------------------------------------------------
 
 struct sources {
 	const char *names[4096], *texts[4096];
@@ -203,7 +242,7 @@ static void test_nvrtc(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_steps),
+	    cmocka_unit_test(test_steps), cmocka_unit_test(test_permutes),
 	    cmocka_unit_test(test_nvrtc), // of the kernels of the other
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -192,7 +192,7 @@ static bool spread_par(struct kcopy *cp, int loop)
 		return false;
 	if (a.total < 0 && s->place == IN_GRID) // bind knows no blocks without a number
 		return false;
-	if (threads_product(cp, &a))
+	if (threads_product(cp, &a) || threads_permute(cp, &a))
 		return true;
 	struct spread how = threads_spread(s, &a);
 	switch (how.kind) {

@@ -20,7 +20,8 @@ struct threads {
 	int threads;          // of a block in this phase
 	int width;            // that share what is copied: all, or a row's
 	int done, done_value; // a reduction of the old kernel that was computed ahead; -1
-	int64_t slice_bytes;  // of shared memory that products have so far
+	int64_t slice_bytes;  // of shared memory that products and permutations have so far
+	struct permute *permute; // whose body is copied
 };
 
 struct axes { // a perfect nest of PAR loops, outermost first
@@ -77,6 +78,9 @@ void threads_indices(struct kcopy *cp, const struct moved *g, int at, int64_t n,
 
 // ---- threads_tile.c
 bool threads_product(struct kcopy *cp, const struct axes *a); // emits it; false: it is none, or too small
+
+// ---- threads_permute.c
+bool threads_permute(struct kcopy *cp, const struct axes *a); // emits it; false: it is none, or too small
 
 // ---- threads_choose.c: the old kernel is only read
 enum spread_kind { SPREAD_FLAT, SPREAD_ROWS, SPREAD_BLOCKS };
