@@ -182,7 +182,7 @@ static void fill(struct emu_guard *g, int elems, bool half)
 }
 
 // NULL, or what is wrong (malloc'ed).
-static char *run_once(const struct sample *s, void *fn, enum emu_order order, bool reverse, bool deferred)
+static char *run_once(const struct sample *s, void *fn, enum emu_order order, bool reverse, bool deferred, bool watch)
 {
 	struct emu_guard g[MAX_BUFS];
 	void *args[MAX_BUFS];
@@ -201,7 +201,9 @@ static char *run_once(const struct sample *s, void *fn, enum emu_order order, bo
 	                       .shared_bytes = s->shared_bytes,
 	                       .order = order,
 	                       .reverse_blocks = reverse,
-	                       .deferred = deferred};
+	                       .deferred = deferred,
+	                       .watched = g,
+	                       .nwatched = watch ? s->nbufs : 0};
 	char *error = emu_launch(&l);
 	for (int i = 0; i < s->nbufs && !error; i++)
 		if (!emu_guard_intact(&g[i]))
@@ -227,7 +229,9 @@ static char *run(const struct sample *s, const char *text)
 	void *fn = emu_function(library, s->function);
 	assert_non_null(fn);
 	for (int i = 0; i < 12 && !error; i++)
-		error = run_once(s, fn, (enum emu_order)(i % 3), i / 3 % 2, i / 6);
+		error = run_once(s, fn, (enum emu_order)(i % 3), i / 3 % 2, i / 6, false);
+	if (!error)
+		error = run_once(s, fn, EMU_FORWARD, false, false, true);
 	emu_library_free(library);
 	return error;
 }
@@ -244,6 +248,11 @@ static void test_sound(void **state)
 
 // ---- planted bugs --------------------------------------------------------------------------------------------------
 
+#if defined(__x86_64__)
+#define BETWEEN "of buffer 0, which block 0 has"
+#else
+#define BETWEEN ""
+#endif
 static const struct bug {
 	const char *what;
 	int sample;
@@ -286,10 +295,10 @@ static const struct bug {
     {"wrong rows of a fragment", DOT, "l / 4 + i / 2 * 8", "l / 4 + i % 2 * 8", NULL},
     {"16 bytes, not aligned", TURN, "(b1 + tile", "(b1 + 1 + tile", "not aligned"},
     {"accumulator not set", SUM, "float v = 0;\n", "float v = s[t];\n", NULL},
-    // Blocks run one after the other here, so what they do to each other's memory shows only where order
-    // matters.
+    // Blocks run one after the other here, so what they do to each other's memory shows only where it is watched.
     {"lost update between blocks", SUM, "b0[tg_block()] = v;",
-     "{ b0[tg_block()] = v; b0[0] += tg_block() ? 1 : 0; b0[0] -= tg_block() ? 1 : 0; }", ""},
+     "{ b0[tg_block()] = v; b0[0] += tg_block() ? 1 : 0; b0[0] -= tg_block() ? 1 : 0; }", BETWEEN},
+    {"a block reads what another one writes", SUM, "v = s[t];", "v = s[t] + (tg_block() && b0[0] == 12345 ? 1 : 0);", BETWEEN},
 };
 
 static char *planted(const struct bug *b)

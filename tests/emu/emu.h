@@ -22,6 +22,8 @@ struct emu_launch {
 	enum emu_order order;
 	bool reverse_blocks;
 	bool deferred; // asynchronous copies happen as late as they may, else at once
+	const struct emu_guard *watched; // memory in which blocks must not disturb each other, if that can be seen
+	int nwatched;
 };
 char *emu_launch(const struct emu_launch *l); // NULL, or what went wrong (malloc'ed)
 
@@ -77,6 +79,21 @@ struct emu_guard {
 bool emu_guard_new(struct emu_guard *g, int64_t bytes); // poisoned; false: out of memory
 bool emu_guard_intact(const struct emu_guard *g);       // nobody wrote just behind it
 void emu_guard_free(struct emu_guard *g);
+
+// ---- trace.c: who touches what ----------------------------------------------------------------------------------
+struct emu_conflict {
+	bool is;
+	int guard; // its number
+	int64_t at; // byte in it
+	int block, other;
+	bool writes; // the block, else the other one did
+};
+bool emu_trace_can(void); // on this machine
+bool emu_trace_begin(const struct emu_guard *guards, int n); // false: too many, or out of memory
+struct emu_conflict emu_trace_end(void);                     // the first
+// Signal handlers': false: it is not about watched memory.
+bool emu_trace_fault(void *address, void *context, int block);
+bool emu_trace_step(void *context);
 
 // ---- build.c: text to functions ---------------------------------------------------------------------------------
 struct emu_library;

@@ -301,11 +301,13 @@ static void run_block(int block)
 
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
-	(void)context;
+	if (sig == SIGTRAP ? emu_trace_step(context)
+	                   : sig == SIGSEGV && emu_trace_fault(info->si_addr, context, emu_machine.block))
+		return;
 	uintptr_t at = (uintptr_t)info->si_addr, stacks = (uintptr_t)m.stacks;
 	if (at >= stacks && at < stacks + (uintptr_t)MAX_THREADS * (STACK_BYTES + PAGE))
 		emu_fail("its local variables do not fit in %d bytes", STACK_BYTES);
-	emu_fail("%s at %p", sig == SIGFPE ? "arithmetic fault" : "access outside memory", info->si_addr);
+	emu_fail("%s at %p", sig == SIGTRAP ? "trap" : sig == SIGFPE ? "arithmetic fault" : "access outside memory", info->si_addr);
 }
 
 // malloc'ed text; NULL: ready.
@@ -343,29 +345,48 @@ static void collect_stacks(void)
 		    m.stacks + (STACK_BYTES + PAGE) * (size_t)(MAX_THREADS - 1 - m.nspare) + PAGE;
 }
 
+static char *conflict_text(const struct emu_launch *l)
+{
+	struct emu_conflict c = emu_trace_end();
+	char *text = c.is ? malloc(256) : NULL;
+	if (text)
+		snprintf(text, 256, "%s: block %d %s byte %lld of buffer %d, which block %d has %s", l->name, c.block,
+		         c.writes ? "writes" : "reads", (long long)c.at, c.guard, c.other,
+		         c.writes ? "used" : "written");
+	return text;
+}
+
 char *emu_launch(const struct emu_launch *l)
 {
-	static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE};
+	static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGTRAP};
 	static char alternate[64 << 10];
 	struct sigaction mine = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER},
-	                 old[3];
+	                 old[4];
 	stack_t stack = {.ss_sp = alternate, .ss_size = sizeof alternate}, before;
 	char *error = open_machine();
 	if (error)
 		return error;
 	if (l->threads < 1 || l->threads > MAX_THREADS || l->nargs > MAX_ARGS)
 		return strdup("a launch of more threads or arguments than there may be");
+	if (l->nwatched && !emu_trace_begin(l->watched, l->nwatched)) {
+		(void)emu_trace_end();
+		return strdup("too much memory to watch");
+	}
 	m.launch = l;
 	m.error = NULL;
 	collect_stacks();
 	sigaltstack(&stack, &before);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 4; i++)
 		sigaction(signals[i], &mine, &old[i]);
 	if (!sigsetjmp(m.out, 1))
 		for (int64_t b = 0; b < l->blocks; b++)
 			run_block((int)(l->reverse_blocks ? l->blocks - 1 - b : b));
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 4; i++)
 		sigaction(signals[i], &old[i], NULL);
 	sigaltstack(&before, NULL);
+	char *conflict = l->nwatched ? conflict_text(l) : NULL;
+	if (!m.error)
+		return conflict;
+	free(conflict);
 	return m.error;
 }
