@@ -85,20 +85,28 @@ static double alone_bytes(const struct prog *p, int n)
 	return sum;
 }
 
-// Nodes are in topological order: marks what the roots need that is in no memory.
+// Nodes are in topological order: marks what the roots need that is in no memory. A sum in chunks counts where its
+// chunks are, not where they are added up.
 static bool *step_nodes(const struct plan *p, const struct pstep *step)
 {
 	bool *in = calloc((size_t)p->prog.n + 1, 1), *root = calloc((size_t)p->prog.n + 1, 1);
-	for (int k = step->group; in && root && k < step->group + step->ngroups; k++)
+	bool *finished = calloc((size_t)p->prog.n + 1, 1), ok = in && root && finished;
+	for (int k = step->group; ok && k < step->group + step->ngroups; k++) {
 		for (int i = 0; i < p->groups[k].nroots; i++)
 			in[p->groups[k].roots[i]] = root[p->groups[k].roots[i]] = true;
-	for (int n = p->prog.n - 1; in && root && n >= 0; n--)
+		if (p->groups[k].half == HALF_FINISH)
+			finished[p->groups[k].main] = true;
+	}
+	for (int n = p->prog.n - 1; ok && n >= 0; n--) {
+		in[n] &= !finished[n];
 		for (int i = 0; in[n] && i < p->prog.nodes[n].nsrc; i++) {
 			int s = p->prog.nodes[n].src[i];
 			if (root[s] || (p->node_buf[s] < 0 && p->prog.nodes[s].leaf < 0))
 				in[s] = true;
 		}
+	}
 	free(root);
+	free(finished);
 	return in;
 }
 
@@ -252,7 +260,11 @@ static json_t *whys(const struct plan *p, const struct pstep *s)
 {
 	struct text t = {0};
 	for (int k = s->group; k < s->group + s->ngroups; k++)
-		text_add(&t, "%s%s", k > s->group ? "; beside it: " : "", p->groups[k].why ? p->groups[k].why : "");
+		text_add(&t, "%s%s",
+		         k == s->group                          ? ""
+		         : p->groups[k].half == HALF_FINISH ? "; adds up chunks of the step before: "
+		                                            : "; beside it: ",
+		         p->groups[k].why ? p->groups[k].why : "");
 	char *text = text_take(&t);
 	json_t *j = json_string(text ? text : "");
 	free(text);
