@@ -161,6 +161,7 @@ else
 	for t in $tests; do
 		case $t in elementwise | primitives) ;; *) start "$t" env TGC_DEBUG=z TGC_CHECK_RUNS=2 "$build/tests/test_$t" ;; esac
 	done
+	start large.own_products env TGC_CUBLASLT=0 TGC_DEBUG=z "$build/tests/test_large"
 	for i in 1 2 3 4; do
 		start "fuzz_graph.$i" env TGC_DEBUG=z "$build/tests/fuzz_graph" --graphs 100 --seed "$i" --device cuda
 	done
