@@ -284,6 +284,9 @@ void kcopy_region(struct kcopy *cp, int region); // its instructions, in order, 
 void kcopy_inst(struct kcopy *cp, int inst);     // one, unless it is mapped already; loops by hook or kcopy_loop
 void kcopy_loop(struct kcopy *cp, int loop);     // the loop as it is (0 and 1 iterations are resolved)
 void kcopy_loop_as(struct kcopy *cp, int loop, enum axis_kind kind); // the same under another kind
+// A value and what it is computed from, wherever they stand, as far as they are not mapped; only the latter.
+void kcopy_expression(struct kcopy *cp, int v);
+void kcopy_operands(struct kcopy *cp, int v);
 // The body of `loop` with its index and carries replaced; next (may be NULL) receives ncarry new values.
 void kcopy_body(struct kcopy *cp, int loop, int index, const int *args, int *next);
 void kcopy_forget(struct kcopy *cp, int loop); // nothing in its body is mapped then: to copy values one by one

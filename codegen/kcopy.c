@@ -195,6 +195,22 @@ void kcopy_inst(struct kcopy *cp, int inst)
 	cp->map[inst] = v;
 }
 
+void kcopy_operands(struct kcopy *cp, int v)
+{
+	const struct kinst *in = &cp->from->insts[v];
+	for (int i = 0; i < in->nsrc; i++)
+		if (kernel_src(cp->from, v, i) != K_NONE)
+			kcopy_expression(cp, kernel_src(cp->from, v, i));
+}
+
+void kcopy_expression(struct kcopy *cp, int v)
+{
+	if (cp->map[v] != K_NONE || cp->b->k->arena.failed)
+		return;
+	kcopy_operands(cp, v);
+	kcopy_inst(cp, v);
+}
+
 void kcopy_region(struct kcopy *cp, int region)
 {
 	const struct kregion *r = &cp->from->regions[region];

@@ -109,17 +109,6 @@ static int index_of(struct kcopy *cp, const struct permute *p, const struct at *
 	return kb_iadd(cp->b, index, kcopy_value(cp, cp->from->loops[a->loop[i]].lo));
 }
 
-static void copy_expression(struct kcopy *cp, int v)
-{
-	const struct kernel *k = cp->from;
-	if (cp->map[v] != K_NONE || cp->b->k->arena.failed)
-		return;
-	for (int i = 0; i < k->insts[v].nsrc; i++)
-		if (kernel_src(k, v, i) != K_NONE)
-			copy_expression(cp, kernel_src(k, v, i));
-	kcopy_inst(cp, v);
-}
-
 // A thread's share of a tile: neighbouring threads are neighbours of `near`.
 static int share(struct kbuild *b, int lane, int *near, int *far)
 {
@@ -151,9 +140,7 @@ static void load(struct kcopy *cp, const struct permute *p, const struct at *at)
 		cp->map[k->loops[a->loop[i]].index] = index_of(cp, p, at, i, row, column);
 	for (int i = 0; i < p->n; i++) {
 		int v = p->loads[i];
-		for (int j = 0; j < k->insts[v].nsrc; j++)
-			if (kernel_src(k, v, j) != K_NONE)
-				copy_expression(cp, kernel_src(k, v, j));
+		kcopy_operands(cp, v);
 		int guard = k->insts[v].nsrc > 1 ? kcopy_value(cp, kernel_src(k, v, 1)) : K_NONE;
 		int x = kb_load(b, k->insts[v].aux, kcopy_value(cp, kernel_src(k, v, 0)),
 		                kb_and(b, guard, mask), K_NONE);

@@ -85,25 +85,14 @@ static bool masked_load(struct kcopy *cp, int inst)
 	return true;
 }
 
-static void copy_expression(struct kcopy *cp, int v)
-{
-	const struct kernel *k = cp->from;
-	if (cp->map[v] != K_NONE || cp->b->k->arena.failed)
-		return;
-	for (int i = 0; i < k->insts[v].nsrc; i++)
-		if (kernel_src(k, v, i) != K_NONE)
-			copy_expression(cp, kernel_src(k, v, i));
-	kcopy_inst(cp, v);
-}
-
 static int inside(struct kcopy *cp, const struct product *p, int mask)
 {
 	for (int i = 0; i < p->terms.count; i++) {
 		const struct kloop *l = &cp->from->loops[p->terms.loop[i]];
 		if (!p->terms.clipped[i])
 			continue;
-		copy_expression(cp, l->lo);
-		copy_expression(cp, l->hi);
+		kcopy_expression(cp, l->lo);
+		kcopy_expression(cp, l->hi);
 		int at = kcopy_value(cp, l->index);
 		mask = kb_and(cp->b, mask, kb_op2(cp->b, OP_LE, TGC_BOOL, kcopy_value(cp, l->lo), at));
 		mask = kb_and(cp->b, mask, kb_op2(cp->b, OP_LT, TGC_BOOL, at, kcopy_value(cp, l->hi)));
@@ -138,7 +127,7 @@ static int value_at(struct kcopy *cp, const struct product *p, int side, const s
 	int v = side ? p->y : p->x, mask = go_to(cp, p, side, at);
 	s->tile.mask = mask;
 	cp->inst = mask == K_NONE ? NULL : masked_load;
-	copy_expression(cp, v);
+	kcopy_expression(cp, v);
 	cp->inst = NULL;
 	s->tile.mask = K_NONE;
 	v = kcopy_value(cp, v);
@@ -191,9 +180,7 @@ static void copy(struct kcopy *cp, const struct product *p, int side, int lane, 
 	int v = side ? p->y : p->x, own, term, loop = share(b, p, side, lane, &own, &term);
 	struct spot at = spot_of(b, p, side, own, slice, term, K_NONE);
 	int mask = go_to(cp, p, side, &at);
-	for (int i = 0; i < k->insts[v].nsrc; i++)
-		if (kernel_src(k, v, i) != K_NONE)
-			copy_expression(cp, kernel_src(k, v, i));
+	kcopy_operands(cp, v);
 	int guard = k->insts[v].nsrc > 1 ? kcopy_value(cp, kernel_src(k, v, 1)) : K_NONE;
 	kb_copy(b, p->slice[side], threads_place(b, p, side, stage, own, term), k->insts[v].aux,
 	        kcopy_value(cp, kernel_src(k, v, 0)), p->neighbours[side], kb_and(b, guard, mask));
