@@ -500,7 +500,9 @@ static void emit_phase(struct emit *e, int phase, const char *name)
 	LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->c, e->fn, "entry"));
 	e->nscopes = e->npointers = 0;
 	load_args(e);
+	emit_streams(e);
 	emit_region(e, e->k->phases[phase]);
+	emit_streams_end(e);
 	LLVMBuildRetVoid(e->b);
 }
 
@@ -513,6 +515,7 @@ static bool allocate(struct emit *e)
 	e->loops = ARENA_ARRAY(&e->arena, struct eloop, k->nloops + 1);
 	e->scopes = ARENA_ARRAY(&e->arena, struct escope, k->nloops + 1);
 	e->bufs = ARENA_ARRAY(&e->arena, LLVMValueRef, k->nbufs + 1);
+	e->streams = ARENA_ARRAY(&e->arena, LLVMValueRef, k->nbufs + 1);
 	e->scalars = ARENA_ARRAY(&e->arena, LLVMValueRef, k->nscalars + 1);
 	e->tables = ARENA_ARRAY(&e->arena, LLVMValueRef, k->ntables + 1);
 	return !e->arena.failed;

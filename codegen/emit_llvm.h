@@ -71,6 +71,8 @@ struct emit {
 	struct epointer *pointers;
 	int npointers, pointers_cap;
 	LLVMValueRef *bufs, *scalars, *tables; // tables: of the module
+	LLVMValueRef *streams;                 // by buffer: its start is aligned for stores past the caches; NULL: none
+	bool streamed;                         // the function has such a store
 	LLVMValueRef zeros;                    // what a load whose guard is false reads
 	bool has_avx512, has_f16c, has_fma, has_sse41;
 	const char *error; // the first; not malloc'ed
@@ -145,6 +147,13 @@ LLVMValueRef emit_at_offset(struct emit *e, LLVMValueRef p, int64_t bytes);
 // Loops around what is emitted next, and the instruction ahead of each.
 void emit_scope_open(struct emit *e, int body, LLVMValueRef before);
 void emit_scope_close(struct emit *e);
+
+// ---- emit_llvm_stream.c: stores past the caches ----
+void emit_streams(struct emit *e); // at the start of a function: fills streams
+// What says whether vectors stored there may go past the caches; NULL: they never may.
+LLVMValueRef emit_streams_to(const struct emit *e, int buf, const struct address *a, int64_t bytes);
+void emit_stream_store(struct emit *e, LLVMValueRef aligned, LLVMValueRef x, LLVMValueRef p, unsigned bytes);
+void emit_streams_end(struct emit *e); // before it returns
 
 // ---- emit_llvm_memory.c: loads, stores, tables ----
 void emit_load(struct emit *e, int inst);

@@ -312,7 +312,10 @@ static void store_lanes(struct emit *e, const struct access *m, LLVMValueRef x, 
 	}
 	if (e->turned)
 		prefetch(e, m, p);
-	if (!guard)
+	LLVMValueRef past = guard || m->seg != K_NONE ? NULL : emit_streams_to(e, m->buf, &m->a, m->bytes);
+	if (past)
+		emit_stream_store(e, past, x, p, m->bytes);
+	else if (!guard)
 		store_at(e, x, p, m->bytes);
 	else if (by_lane)
 		store_masked(e, m, x, p, guard);

@@ -1,7 +1,7 @@
-// Shapes at which the CPU's tiles change their form: weight gradients along an image's rows, products whose operands
-// do not stay in cache or lie across the tiles, permuted maps read and written in blocks, sums of columns in chunks,
-// each with and without tails.
-// In:  numbers from a small generator. Out: the device cpu against plain loops in f64. Small shapes are others' job.
+// Shapes at which the CPU's tiles change their form: weight gradients along an image's rows, products whose
+// operands do not stay in cache or lie across the tiles, permuted maps read and written in blocks, sums of
+// columns in chunks, each with and without tails. In:  numbers from a small generator. Out: the device cpu
+// against plain loops in f64. Small shapes are others' job.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,7 +25,8 @@ static float *numbers(size_t n, uint32_t seed)
 
 static tgc_context *device(int threads)
 {
-	tgc_context_options o = {.struct_size = sizeof o, .device = getenv("TGC_DEVICE") ? NULL : "cpu", .threads = threads};
+	tgc_context_options o = {
+	    .struct_size = sizeof o, .device = getenv("TGC_DEVICE") ? NULL : "cpu", .threads = threads};
 	tgc_context *c = tgc_context_new(&o);
 	if (tgc_error_status(c) == TGC_OK)
 		return c;
@@ -59,8 +60,9 @@ static void weight_gradient(tgc_context *c, int n, int ci, int co, int side)
 			for (int r = 0; r < side; r++)
 				for (int q = 0; q < side; q++)
 					if (r + dy >= 0 && r + dy < side && q + dx >= 0 && q + dx < side)
-						sum += (double)x[((b * ci + k) * side + r + dy) * side + q + dx] *
-						       (double)g[((b * co + o) * side + r) * side + q];
+						sum +=
+						    (double)x[((b * ci + k) * side + r + dy) * side + q + dx] *
+						    (double)g[((b * co + o) * side + r) * side + q];
 		near_to(got[i], sum, sqrt((double)n * (double)image));
 	}
 	free(x);
@@ -79,7 +81,7 @@ static void product(tgc_context *c, int m, int n, int k, bool turned)
 	tgc_tensor *y = tgc_matmul(tx, tw);
 	assert_int_equal(tgc_realize(y), TGC_OK);
 	assert_int_equal(tgc_read(y, got, sizeof *got * (size_t)m * (size_t)n), TGC_OK);
-	for (int i = 0; i < m; i += m > 16 ? 7 : 1)
+	for (int i = 0; i<m; i += m> 16 ? 7 : 1)
 		for (int j = 0; j < n; j++) {
 			double sum = 0;
 			for (int p = 0; p < k; p++)
@@ -140,8 +142,8 @@ static void turned_map(tgc_context *c, int rows, int columns, tgc_type type)
 	free(got);
 }
 
-// Columns of mean 0 and variance 1, then what follows their means. Sums in chunks are finished by each thread for
-// itself: the bits must not tell how many threads there are.
+// Columns of mean 0 and variance 1, then what follows their means. Sums in chunks are finished by each thread
+// for itself: the bits must not tell how many threads there are.
 static float *normalised(tgc_context *c, int rows, int columns, const float *x)
 {
 	size_t n = (size_t)rows * (size_t)columns, k = (size_t)columns;
@@ -163,7 +165,8 @@ static float *normalised(tgc_context *c, int rows, int columns, const float *x)
 			square += pow((double)x[i * columns + j] - sum / rows, 2);
 		near_to(got[n + (size_t)j], 0.5 + sum / rows, 1);
 		for (int i = 0; i < rows; i += 11)
-			near_to(got[i * columns + j], ((double)x[i * columns + j] - sum / rows) / sqrt(square / rows), 4);
+			near_to(got[i * columns + j],
+			        ((double)x[i * columns + j] - sum / rows) / sqrt(square / rows), 4);
 	}
 	return got;
 }
@@ -248,9 +251,42 @@ static void turned_maps(void **state)
 	}
 }
 
+// More than the caches hold goes past them in whole aligned vectors: results lie anywhere, and end anywhere.
+static void past_the_caches(void **state)
+{
+	static const int64_t sizes[] = {9 << 20, (9 << 20) + 5};
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		int64_t n = sizes[i];
+		tgc_context *c = device(2);
+		if (!c)
+			skip();
+		float *x = numbers((size_t)n, 3), *to = malloc(sizeof *to * (size_t)(n + 32));
+		tgc_tensor *in = tgc_input(c, TGC_F32, TGC_SHAPE(n)), *y = tgc_add(tgc_mul(in, 2), 1);
+		tgc_program *p = tgc_compile(c, 1, &in, 1, &y);
+		assert_non_null(p);
+		for (int at = 0; at < 17; at += at < 2 ? 1 : 14) {
+			for (int64_t k = 0; k < n + 32; k++)
+				to[k] = -77;
+			float *out = to + (64 - (uintptr_t)to % 64) / 4 % 16 + at;
+			assert_int_equal(tgc_program_run(p, (const void *[]){x}, (void *[]){out}), TGC_OK);
+			for (int64_t k = 0; k < n; k++)
+				if (out[k] != x[k] * 2 + 1)
+					fail_msg("element %lld of %lld, %d off", (long long)k, (long long)n,
+					         at);
+			assert_true(out[-1 + (out == to)] == (out == to ? out[0] : -77) && out[n] == -77);
+		}
+		tgc_program_free(&p);
+		tgc_context_free(&c);
+		free(x);
+		free(to);
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(weight_gradients), cmocka_unit_test(products),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(past_the_caches),
+	                                   cmocka_unit_test(weight_gradients), cmocka_unit_test(products),
 	                                   cmocka_unit_test(turned_maps), cmocka_unit_test(statistics)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
