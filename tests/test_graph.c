@@ -318,7 +318,7 @@ static void literals_are_found_again(void **state)
 				all[n++] = tgc_full(c, TGC_I32, TGC_SHAPE(4), i);
 			}
 		for (int i = 0; i < n / 2; i++) {
-			union number v;
+			union number v = {.i = 0};
 
 			assert_ptr_equal(all[i]->node, all[i + n / 2]->node);
 			assert_true(node_is_full(all[i]->node, &v));
