@@ -25,4 +25,4 @@ variant tsan "-Ddefault_library=static -Db_sanitize=thread" "--suite threads --t
 variant interp "-Dllvm=disabled -Dcmocka=disabled"
 sh tools/setup.sh --newest
 # What another LLVM does not touch is left out.
-variant newest "-Dllvm-version=22" "--no-suite emu"
+variant newest "-Dllvm=enabled -Dllvm-version=22" "--no-suite emu"
