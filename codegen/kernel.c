@@ -201,6 +201,12 @@ bool kernel_trip(const struct kernel *k, int loop, int64_t *n)
 	return true;
 }
 
+bool kernel_expands(const struct kinst *in)
+{
+	bool expands = in->op < OP_COUNT && type_is_float(in->type) && op_info[in->op].llvm_f[0] == '*';
+	return expands && in->op != OP_MAX && in->op != OP_MIN;
+}
+
 void kernel_finish(struct kernel *k)
 {
 	for (int i = 0; i < k->nbufs; i++)

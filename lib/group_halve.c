@@ -102,8 +102,7 @@ static enum touch touches(const struct halving *h, int a, int b)
 	return how;
 }
 
-// ---- may a step be finished by the next one?
-// -----------------------------------------------------------------
+// ---- may a step be finished by the next one? ------------------------------------------------------------------
 static bool is_split(const struct group *g)
 {
 	return g->split > 1 && g->half == HALF_NONE;

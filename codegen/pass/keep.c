@@ -73,12 +73,6 @@ static void match(struct keep *s, int first, int later)
 	}
 }
 
-static bool by_library(const struct kinst *in) // what `expand` makes long
-{
-	return in->op < OP_COUNT && type_is_float(in->type) && op_info[in->op].llvm_f[0] == '*' &&
-	       in->op != OP_MAX && in->op != OP_MIN;
-}
-
 // Instructions that make v, in the body of its loop.
 static int64_t work_of(struct keep *s, int v, int loop, int root)
 {
@@ -86,7 +80,7 @@ static int64_t work_of(struct keep *s, int v, int loop, int root)
 	if (!in_body(s->k, v, loop) || in->op == K_INDEX || in->op == K_LOAD || s->seen[v] == root + 1)
 		return 0;
 	s->seen[v] = root + 1;
-	int64_t work = by_library(in) ? LIBRARY_WORK : 1;
+	int64_t work = kernel_expands(in) ? LIBRARY_WORK : 1;
 	for (int i = 0; i < in->nsrc; i++)
 		work += work_of(s, kernel_src(s->k, v, i), loop, root);
 	return work;

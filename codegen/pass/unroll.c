@@ -17,13 +17,6 @@ static bool replicates(int kind)
 	return kind == AXIS_UNROLL || kind == AXIS_LANE;
 }
 
-// What `expand` will make of it counts.
-static int64_t inst_size(const struct kinst *in)
-{
-	bool expands = in->op < OP_COUNT && type_is_float(in->type) && op_info[in->op].llvm_f[0] == '*';
-	return expands && in->op != OP_MAX && in->op != OP_MIN ? EXPANDED : 1;
-}
-
 // Instructions of the region once unrolled; more than MAX_CODE if a longer loop is inside.
 static int64_t code_size(const struct kernel *k, int region)
 {
@@ -33,7 +26,7 @@ static int64_t code_size(const struct kernel *k, int region)
 		const struct kinst *in = &k->insts[r->insts[i]];
 		int64_t trip = 1;
 		if (in->op != K_FOR) {
-			size += inst_size(in);
+			size += kernel_expands(in) ? EXPANDED : 1; // what `expand` will make of it counts
 			continue;
 		}
 		const struct kloop *l = &k->loops[in->aux];
