@@ -78,6 +78,22 @@ tgc_context *check_context(const char *device, int threads)
 	return NULL;
 }
 
+void check_each_device(void (*test)(tgc_context *ctx))
+{
+	int n;
+	const char *const *devices = check_devices(&n);
+
+	for (int i = 0; i < n; i++) {
+		tgc_context *ctx = check_context(devices[i], 1);
+
+		if (!ctx)
+			continue;
+		test(ctx);
+		assert_ok(ctx);
+		tgc_context_free(&ctx);
+	}
+}
+
 static void tally_status(struct tally *t, tgc_context *ctx, const char *what, int node)
 {
 	if (!t->failed)

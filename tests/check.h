@@ -23,6 +23,15 @@ void tally_compare(struct tally *t, const struct interp_value *want, const void 
 const char *const *check_devices(int *n);
 // NULL if the device is not there; if TGC_DEVICE names it, the test fails.
 tgc_context *check_context(const char *device, int threads);
+// Runs `test` in a context of one thread on each device that is there; an error that it leaves fails the running test.
+void check_each_device(void (*test)(tgc_context *ctx));
+// A cmocka test of that name which runs `each` so.
+#define DEVICE_TEST(name, each)                                                                                \
+	static void name(void **state)                                                                         \
+	{                                                                                                      \
+		(void)state;                                                                                   \
+		check_each_device(each);                                                                       \
+	}
 
 // Builds, runs and compares every output of s in ctx. Counts into t; a status is a failure too. TGC_CHECK_PART leaves
 // most of them out, TGC_CHECK_RUNS repeats each (check.c).

@@ -144,38 +144,9 @@ static void all_ternary(tgc_context *ctx)
 	}
 }
 
-static void on_each_device(void (*test)(tgc_context *ctx))
-{
-	int n;
-	const char *const *devices = check_devices(&n);
-
-	for (int i = 0; i < n; i++) {
-		tgc_context *ctx = check_context(devices[i], 1);
-
-		if (!ctx)
-			continue;
-		test(ctx);
-		tgc_context_free(&ctx);
-	}
-}
-
-static void operations(void **state)
-{
-	(void)state;
-	on_each_device(all_ops);
-}
-
-static void casts(void **state)
-{
-	(void)state;
-	on_each_device(all_casts);
-}
-
-static void ternary(void **state)
-{
-	(void)state;
-	on_each_device(all_ternary);
-}
+DEVICE_TEST(operations, all_ops)
+DEVICE_TEST(casts, all_casts)
+DEVICE_TEST(ternary, all_ternary)
 
 int main(void)
 {

@@ -502,32 +502,8 @@ static void other_rows(tgc_context *ctx)
 		check_row(ctx, &rows[i]);
 }
 
-static void on_each_device(void (*test)(tgc_context *ctx))
-{
-	int n;
-	const char *const *devices = check_devices(&n);
-
-	for (int i = 0; i < n; i++) {
-		tgc_context *ctx = check_context(devices[i], 1);
-
-		if (!ctx)
-			continue;
-		test(ctx);
-		tgc_context_free(&ctx);
-	}
-}
-
-static void table(void **state)
-{
-	(void)state;
-	on_each_device(table_rows);
-}
-
-static void others(void **state)
-{
-	(void)state;
-	on_each_device(other_rows);
-}
+DEVICE_TEST(table, table_rows)
+DEVICE_TEST(others, other_rows)
 
 int main(void)
 {

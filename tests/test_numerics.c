@@ -315,46 +315,24 @@ static void failed_step(tgc_context *ctx)
 	tgc_clear_error(ctx);
 }
 
-static void on_each_device(void (*test)(tgc_context *ctx))
-{
-	int n;
-	const char *const *devices = check_devices(&n);
-
-	for (int i = 0; i < n; i++) {
-		tgc_context *ctx = check_context(devices[i], 1);
-
-		if (!ctx)
-			continue;
-		test(ctx);
-		assert_ok(ctx);
-		tgc_context_free(&ctx);
-	}
-}
-
-#define CASE(name)                                                                                             \
-	static void test_##name(void **state)                                                                  \
-	{                                                                                                      \
-		(void)state;                                                                                   \
-		on_each_device(name);                                                                          \
-	}
-CASE(shapes)
-CASE(views)
-CASE(moments)
-CASE(nan_maximum)
-CASE(edge_gradients)
-CASE(conversions)
-CASE(folded)
-CASE(no_rewriting)
-CASE(integer_division)
-CASE(rounding)
-CASE(padding)
-CASE(windows)
-CASE(softmax)
-CASE(labels)
-CASE(layer_norm)
-CASE(overlaps)
-CASE(extremes)
-CASE(failed_step)
+DEVICE_TEST(test_shapes, shapes)
+DEVICE_TEST(test_views, views)
+DEVICE_TEST(test_moments, moments)
+DEVICE_TEST(test_nan_maximum, nan_maximum)
+DEVICE_TEST(test_edge_gradients, edge_gradients)
+DEVICE_TEST(test_conversions, conversions)
+DEVICE_TEST(test_folded, folded)
+DEVICE_TEST(test_no_rewriting, no_rewriting)
+DEVICE_TEST(test_integer_division, integer_division)
+DEVICE_TEST(test_rounding, rounding)
+DEVICE_TEST(test_padding, padding)
+DEVICE_TEST(test_windows, windows)
+DEVICE_TEST(test_softmax, softmax)
+DEVICE_TEST(test_labels, labels)
+DEVICE_TEST(test_layer_norm, layer_norm)
+DEVICE_TEST(test_overlaps, overlaps)
+DEVICE_TEST(test_extremes, extremes)
+DEVICE_TEST(test_failed_step, failed_step)
 
 int main(void)
 {

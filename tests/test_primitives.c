@@ -273,27 +273,6 @@ static void all_checks(tgc_context *ctx)
 	check_case(ctx, 0.5);
 }
 
-static void on_each_device(void (*test)(tgc_context *ctx))
-{
-	int n;
-	const char *const *devices = check_devices(&n);
-
-	for (int i = 0; i < n; i++) {
-		tgc_context *ctx = check_context(devices[i], 1);
-
-		if (!ctx)
-			continue;
-		test(ctx);
-		tgc_context_free(&ctx);
-	}
-}
-
-#define DEVICE_TEST(name, each)                                                                                \
-	static void name(void **state)                                                                         \
-	{                                                                                                      \
-		(void)state;                                                                                   \
-		on_each_device(each);                                                                          \
-	}
 DEVICE_TEST(test_moves, all_moves)
 DEVICE_TEST(test_concats, all_concats)
 DEVICE_TEST(test_reductions, all_reductions)

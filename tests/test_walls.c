@@ -431,43 +431,21 @@ static void built_twice(tgc_context *ctx)
 	}
 }
 
-static void on_each_device(void (*test)(tgc_context *ctx))
-{
-	int n;
-	const char *const *devices = check_devices(&n);
-
-	for (int i = 0; i < n; i++) {
-		tgc_context *ctx = check_context(devices[i], 1);
-
-		if (!ctx)
-			continue;
-		test(ctx);
-		assert_ok(ctx);
-		tgc_context_free(&ctx);
-	}
-}
-
-#define WALL(name)                                                                                             \
-	static void test_##name(void **state)                                                                  \
-	{                                                                                                      \
-		(void)state;                                                                                   \
-		on_each_device(name);                                                                          \
-	}
-WALL(late_rate)
-WALL(literal_rate)
-WALL(dropout)
-WALL(seeds_repeat)
-WALL(running_statistics)
-WALL(smaller_last_batch)
-WALL(early_look)
-WALL(equal_variables)
-WALL(read_before_assign)
-WALL(late_read)
-WALL(assign_views)
-WALL(swap_variables)
-WALL(assign_chain)
-WALL(failed_assign)
-WALL(built_twice)
+DEVICE_TEST(test_late_rate, late_rate)
+DEVICE_TEST(test_literal_rate, literal_rate)
+DEVICE_TEST(test_dropout, dropout)
+DEVICE_TEST(test_seeds_repeat, seeds_repeat)
+DEVICE_TEST(test_running_statistics, running_statistics)
+DEVICE_TEST(test_smaller_last_batch, smaller_last_batch)
+DEVICE_TEST(test_early_look, early_look)
+DEVICE_TEST(test_equal_variables, equal_variables)
+DEVICE_TEST(test_read_before_assign, read_before_assign)
+DEVICE_TEST(test_late_read, late_read)
+DEVICE_TEST(test_assign_views, assign_views)
+DEVICE_TEST(test_swap_variables, swap_variables)
+DEVICE_TEST(test_assign_chain, assign_chain)
+DEVICE_TEST(test_failed_assign, failed_assign)
+DEVICE_TEST(test_built_twice, built_twice)
 
 int main(void)
 {
