@@ -4,6 +4,7 @@
 #include "emit_llvm.h"
 
 #include <llvm-c/Analysis.h>
+#include <llvm-c/DebugInfo.h>
 #include <stdlib.h>
 
 // ---- loops that are emitted as loops ----
@@ -103,6 +104,20 @@ static void merge_empty(struct emit *e, struct eserial *s, int i, LLVMBasicBlock
 	}
 }
 
+// A short loop begins a line of the instruction cache: a processor takes decoded instructions a line at a time, and
+// with another thread on the core every second cycle only.
+static void align_loop(struct emit *e, LLVMValueRef again)
+{
+	enum { LINE = 64 };
+	LLVMMetadataRef place = LLVMTemporaryMDNode(e->c, NULL, 0);
+	LLVMMetadataRef align[] = {LLVMMDStringInContext2(e->c, "llvm.loop.align", 15),
+	                           LLVMValueAsMetadata(LLVMConstInt(e->i32, LINE, 0))};
+	LLVMMetadataRef loop[] = {place, LLVMMDNodeInContext2(e->c, align, 2)}; // a loop's first operand is itself
+	loop[0] = LLVMMDNodeInContext2(e->c, loop, 2);
+	LLVMMetadataReplaceAllUsesWith(place, loop[0]);
+	LLVMSetMetadata(again, LLVMGetMDKindIDInContext(e->c, "llvm.loop", 9), LLVMMetadataAsValue(e->c, loop[0]));
+}
+
 static void close_serial(struct emit *e, struct eserial *s)
 {
 	const struct kloop *l = s->l;
@@ -116,7 +131,10 @@ static void close_serial(struct emit *e, struct eserial *s)
 	}
 	LLVMValueRef step = LLVMBuildNSWAdd(e->b, s->index, emit_int(e, 1), "");
 	LLVMAddIncoming(s->index, &step, &latch, 1);
-	LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSLT, step, s->hi, ""), s->body, s->after);
+	LLVMValueRef again =
+	    LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSLT, step, s->hi, ""), s->body, s->after);
+	if (latch == s->body)
+		align_loop(e, again);
 	emit_scope_close(e);
 	LLVMPositionBuilderAtEnd(e->b, s->after);
 	if (e->arena.failed)

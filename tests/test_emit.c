@@ -525,6 +525,43 @@ static void test_halves(void **state)
 	}
 }
 
+// ---- where loops begin ----
+
+static const char *row_text(const char *name)
+{
+	for (int i = 0; i < TG_COUNT(rows); i++)
+		if (strcmp(rows[i].name, name) == 0)
+			return rows[i].text;
+	fail_msg("no row is called \"%s\"", name);
+	return NULL;
+}
+
+// The multiplications of a tile stand in a loop that begins a cache line of code; the loop over blocks around it
+// need not.
+static void test_short_loops_are_aligned(void **state)
+{
+	(void)state;
+	char *error = NULL, *text = NULL;
+	void *object = NULL;
+	size_t bytes;
+	int aligned = 0;
+	struct kernel *k = kernel_parse(row_text("a register tile"), &error);
+	assert_non_null(k);
+	error = emit_llvm_object(k, &run_targets[2], "tile", &object, &bytes, NULL, &text);
+	assert_null(error);
+	const char *first = NULL;
+	for (const char *at = text; (at = strstr(at, ".p2align\t6")) != NULL; at++, aligned++)
+		first = first ? first : at;
+	assert_int_equal(aligned, 1);
+	const char *label = strstr(strchr(first, '\n'), ":"), *fma = strstr(first, "vfmadd");
+	assert_non_null(fma);
+	assert_true(label && label < fma && !strstr(label + 1, ":\n") == false);
+	assert_null(memmem(label + 1, (size_t)(fma - label - 1), ":\n", 2));
+	free(object);
+	free(text);
+	kernel_free(k);
+}
+
 // ---- what the emitter refuses ----
 
 static void test_refused(void **state)
@@ -560,6 +597,7 @@ int main(void)
 	    cmocka_unit_test(test_casts),
 	    cmocka_unit_test(test_halves),
 	    cmocka_unit_test(test_accuracy),
+	    cmocka_unit_test(test_short_loops_are_aligned),
 	    cmocka_unit_test(test_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
