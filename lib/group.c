@@ -36,6 +36,14 @@ int prog_stored_as(const struct prog *p, int node)
 	return node;
 }
 
+bool prog_widens(const struct prog *p, int node)
+{
+	const struct pnode *n = &p->nodes[node];
+	int from = n->op == OP_CAST ? p->nodes[n->src[0]].type : TGC_BOOL;
+
+	return (from == TGC_F16 || from == TGC_BF16) && (n->type == TGC_F32 || n->type == TGC_F64);
+}
+
 double op_flops(int op, tgc_type t)
 {
 	bool whole = !type_is_float(t);
@@ -126,7 +134,9 @@ static void own(struct grouping *g, int node, int group, int at)
 	v->at = (uint8_t)at;
 	v->ops = 0;
 	v->flops = 0;
-	v->bytes = node_bytes(g->prog, node);
+	v->bytes = node_bytes(g->prog, g->target->halves && prog_widens(g->prog, node)
+	                                   ? g->prog->nodes[node].src[0]
+	                                   : node);
 	v->base = node;
 }
 
@@ -255,6 +265,8 @@ static int asked(const struct grouping *g, int user, int k)
 	const struct pnode *n = &p->nodes[user], *s = &p->nodes[n->src[k]];
 	int need = g->vals[user].need;
 
+	if (g->target->halves && prog_widens(p, user))
+		return need;
 	switch (n->op) {
 	case OP_CONTRACT:
 		return NEED_OPERAND | (has_window(n) ? NEED_WHOLE : 0);
@@ -361,7 +373,7 @@ static const char *too_dear(const struct grouping *g, int v)
 	if (x->flag && x->need & NEED_WHOLE && op_info[n->op].cls != CLASS_MOVE)
 		return "an error site whose users skip elements";
 	if (op_info[n->op].cls == CLASS_SOURCE || (op_info[n->op].cls == CLASS_MOVE && n->op != OP_FOLD) ||
-	    prog_elems(g->prog, v) <= TINY_ELEMS)
+	    prog_elems(g->prog, v) <= TINY_ELEMS || (g->target->halves && prog_widens(g->prog, v)))
 		return NULL;
 	if (x->need & NEED_OPERAND && x->flops > 2)
 		return "an operand of a contraction, more than 2 flops";

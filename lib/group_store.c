@@ -5,7 +5,7 @@
 // that left its group: its operands may be read instead. Not here: buffers and steps (schedule.c).
 #include "plan.h"
 
-enum { MAX_PULLS = 6, MAX_ROOTS = 12, MAX_OPS = 64 };
+enum { MAX_PULLS = 6, MAX_ROOTS = 12, MAX_OPS = 64, MAX_CUT = 16 };
 
 struct pull {
 	int32_t group;
@@ -19,6 +19,7 @@ struct pulls { // groups that want a value
 struct storing {
 	struct grouping *g;
 	struct pulls *pulls; // by pnode
+	bool *abroad;        // by pnode: another group uses it, perhaps behind movement
 };
 
 static void add(struct pulls *l, int group, int at)
@@ -103,34 +104,103 @@ static bool is_source(const struct grouping *g, int node)
 	return op_info[g->prog->nodes[node].op].cls == CLASS_SOURCE && g->prog->nodes[node].op != OP_RANDOM;
 }
 
-// Value of a group, wanted by k others: is it faster for them to read its operands?
+struct cut { // values between which and the one in question all is computed again
+	int n;
+	int32_t node[MAX_CUT];
+	double flops; // an element, of what is computed again
+};
+
+// What a group takes as it finds it: behind movement of its own.
+static int moved_from(const struct grouping *g, int x)
+{
+	while (op_info[g->prog->nodes[x].op].cls == CLASS_MOVE && g->prog->nodes[x].nsrc == 1 &&
+	       g->vals[x].group >= 0)
+		x = g->prog->nodes[x].src[0];
+	return x;
+}
+
+// Puts the operands of cut->node[at] in its place; false: there are too many.
+static bool widen_cut(const struct grouping *g, struct cut *cut, int at)
+{
+	const struct pnode *n = &g->prog->nodes[cut->node[at]];
+
+	cut->flops += op_flops(n->op, (tgc_type)n->type);
+	cut->node[at] = cut->node[--cut->n];
+	for (int i = 0; i < n->nsrc; i++) {
+		int x = moved_from(g, n->src[i]), k = 0;
+
+		while (k < cut->n && cut->node[k] != x)
+			k++;
+		if (k == MAX_CUT)
+			return false;
+		cut->node[k] = x;
+		cut->n += k == cut->n;
+	}
+	return true;
+}
+
+// What k groups read and compute of it; what only this cut wants must be written too. Of deep ones not all users
+// have been met.
+static double cut_ns(const struct storing *s, const struct cut *cut, int group, int k, double elems, bool deep)
+{
+	const struct grouping *g = s->g;
+	double bytes = 0, flops = cut->flops;
+
+	for (int i = 0; i < cut->n; i++) {
+		int x = cut->node[i];
+
+		if (g->vals[x].group < 0) {
+			bytes += k * g->vals[x].bytes;
+			flops += g->vals[x].flops;
+		} else if (g->vals[x].must || others(&s->pulls[x], group) || (deep && s->abroad[x])) {
+			bytes += k * node_bytes(g->prog, x);
+		} else {
+			bytes += (1 + k) * node_bytes(g->prog, x);
+		}
+	}
+	return time_ns(g, bytes, k * flops * elems);
+}
+
+// The last value of the cut that the group computes, of the same shape as v, and nobody stores anyway; -1.
+static int deepest(const struct grouping *g, const struct cut *cut, int group, int v)
+{
+	int best = -1;
+
+	for (int i = 0; i < cut->n; i++) {
+		int x = cut->node[i];
+
+		if (g->vals[x].group >= 0 && group_find(g, g->vals[x].group) == group && !g->vals[x].must &&
+		    !g->vals[x].flag && op_is_elementwise(g->prog->nodes[x].op) && same_space(g->prog, x, v) &&
+		    (best < 0 || x > cut->node[best]))
+			best = i;
+	}
+	return best;
+}
+
+// Value of a group, wanted by k others: is it faster for them to compute it again, from what it is made of?
 static bool lifts(const struct storing *s, int v, int group, int k)
 {
 	const struct grouping *g = s->g;
 	const struct prog *p = g->prog;
 	const struct pnode *n = &p->nodes[v];
-	double elems = (double)prog_elems(p, v), bytes = 0, flops = op_flops(n->op, (tgc_type)n->type);
+	double elems = (double)prog_elems(p, v), store = time_ns(g, (1 + k) * node_bytes(p, v), 0);
+	struct cut cut = {.n = 1, .node = {v}};
+	int at = 0;
 
 	if (op_info[n->op].cls == CLASS_MOVE)
 		return !layout_is_copy(p, v);
-	if (!op_is_elementwise(n->op) || flops > 2 || g->vals[v].need || g->vals[v].flag)
+	if (g->target->halves && prog_widens(p, v))
+		return true;
+	if (!op_is_elementwise(n->op) || g->vals[v].need || g->vals[v].flag)
 		return false;
-	for (int i = 0; i < n->nsrc; i++) {
-		int x = n->src[i];
-
-		while (op_info[p->nodes[x].op].cls == CLASS_MOVE && p->nodes[x].nsrc == 1 &&
-		       g->vals[x].group >= 0)
-			x = p->nodes[x].src[0];
-		if (g->vals[x].group < 0) {
-			bytes += k * g->vals[x].bytes;
-			flops += g->vals[x].flops;
-		} else if (g->vals[x].must || others(&s->pulls[x], group)) {
-			bytes += k * node_bytes(p, x);
-		} else {
-			bytes += (1 + k) * node_bytes(p, x);
-		}
+	for (int i = 0; i < g->target->again_ops && at >= 0; i++) {
+		if (!widen_cut(g, &cut, at) || cut.flops > 2 * g->target->again_ops)
+			return false;
+		if (cut_ns(s, &cut, group, k, elems, i > 0) < 0.75 * store)
+			return true;
+		at = deepest(g, &cut, group, v);
 	}
-	return time_ns(g, bytes, k * flops * elems) < 0.75 * time_ns(g, (1 + k) * node_bytes(p, v), 0);
+	return false;
 }
 
 // A free value wanted by k groups: is it faster to store it? `extra`: a kernel of its own is needed.
@@ -217,6 +287,7 @@ static void free_value(struct storing *s, int v)
 
 	home = first_taker(g, l, &at);
 	worth = k > 1 && cls != CLASS_MOVE && !is_source(g, v) && prog_elems(g->prog, v) >= 64 &&
+	        !(g->target->halves && prog_widens(g->prog, v)) &&
 	        pays(g, v, k, home < 0, &why);
 	if (!x->must && !worth) {
 		pass_all(s, v, l);
@@ -255,14 +326,31 @@ static void member(struct storing *s, int v)
 		pass_all(s, v, l);
 }
 
+static void look_abroad(struct storing *s)
+{
+	const struct grouping *g = s->g;
+	const struct prog *p = g->prog;
+
+	for (int v = p->n - 1; v >= 0; v--) {
+		const struct pnode *n = &p->nodes[v];
+		bool passes = s->abroad[v] && (op_info[n->op].cls == CLASS_MOVE || prog_widens(p, v));
+
+		for (int k = 0; k < n->nsrc; k++)
+			s->abroad[n->src[k]] |= passes || group_find(g, g->vals[v].group) !=
+			                                      group_find(g, g->vals[n->src[k]].group);
+	}
+}
+
 bool group_store(struct grouping *g)
 {
 	const struct prog *p = g->prog;
 	struct storing s = {.g = g};
 
 	s.pulls = ARENA_ARRAY(g->arena, struct pulls, p->n + 1);
-	if (!s.pulls)
+	s.abroad = ARENA_ARRAY(g->arena, bool, p->n + 1);
+	if (!s.pulls || !s.abroad)
 		return false;
+	look_abroad(&s);
 	for (int v = p->n - 1; v >= 0; v--) {
 		const struct pnode *n = &p->nodes[v];
 

@@ -96,6 +96,7 @@ struct made { // copies so far
 struct ordering {
 	struct made *made;
 	int n;
+	bool halves; // what is widened is copied before
 };
 
 static int permuted(struct prog *p, int x, const int64_t *order)
@@ -147,11 +148,15 @@ static int visit(void *user, struct prog *to, const struct prog *from, int node,
 	struct ordering *o = user;
 	int32_t operands[2];
 	int made = o->n, at;
+	bool widened;
 
 	if (!is_convolution(n) || !slides(n))
 		return prog_keep(to, n, src);
 	operands[0] = src[0];
-	operands[1] = copy_of(o, to, n, src[1]);
+	widened = o->halves && prog_widens(to, src[1]);
+	operands[1] = copy_of(o, to, n, widened ? to->nodes[src[1]].src[0] : src[1]);
+	if (widened && operands[1] >= 0)
+		operands[1] = prog_add1(to, OP_CAST, (tgc_type)to->nodes[src[1]].type, operands[1]);
 	if (operands[1] < 0)
 		return -1;
 	at = prog_keep(to, n, operands);
@@ -160,9 +165,9 @@ static int visit(void *user, struct prog *to, const struct prog *from, int node,
 	return at;
 }
 
-void layout_weights(struct prog *p)
+void layout_weights(struct prog *p, const struct target *t)
 {
-	struct ordering o = {0};
+	struct ordering o = {.halves = t->halves};
 	int n = 0;
 
 	for (int i = 0; i < p->n; i++)

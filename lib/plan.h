@@ -117,6 +117,8 @@ struct target { // checked-in record; runtime chooses one, tests may name one
 	int processors;         // multiprocessors
 	int64_t shared_bytes;   // of a block, static
 	bool products;          // a library computes plain products of matrices
+	bool halves;            // 16-bit floats stay so in memory: to widen them is nothing beside reading them
+	int again_ops;          // operations of a value that may be computed again rather than stored
 };
 
 enum buffer_class {
@@ -227,7 +229,8 @@ struct matmul {
 };
 bool plan_product(const struct plan *p, const struct group *g, struct matmul *out); // false: it is something else
 bool plan_products(struct plan *p, const struct target *t); // marks steps for a library; false: out of memory
-void layout_weights(struct prog *p); // layout.c: copies of convolution kernels in another order
+// layout.c: copies of convolution kernels in another order
+void layout_weights(struct prog *p, const struct target *t);
 bool layout_activations(struct plan *p, struct arena *scratch); // strides; false: out of memory
 // group_side.c: steps side by side; false: out of memory
 bool plan_beside(struct plan *p, const struct target *t, struct arena *scratch);
@@ -313,6 +316,7 @@ int group_open(struct grouping *g, int kind, int main, int space, int level, int
 bool group_before(const struct gbuild *a, const struct gbuild *b);
 bool same_space(const struct prog *p, int a, int b); // equal dims, sizes of 1 put aside
 int prog_stored_as(const struct prog *p, int node);  // reshapes put aside: they share their operand's memory
+bool prog_widens(const struct prog *p, int node);    // a cast from 16-bit floats to wider ones, which is exact
 double op_flops(int op, tgc_type t);
 bool layout_is_copy(const struct prog *p, int node); // layout.c: a reshape to its own shape: a copy in another order
 

@@ -217,7 +217,7 @@ static bool build(struct plan *p, const struct linear *l, const struct target *t
 	pass_permute(&p->prog);
 	pass_fma(&p->prog);
 	prog_compact(&p->prog);
-	layout_weights(&p->prog);
+	layout_weights(&p->prog, t);
 	return !p->arena.failed && start(&g, p, t, scratch) && group_build(&g) && group_store(&g) &&
 	       fill(&g, scratch) && group_merge(p, scratch) && group_chain(p, t, scratch) &&
 	       plan_order(p, scratch) &&

@@ -8,7 +8,7 @@
 	{                                                                                                      \
 		.name = NAME, .features = FEATURES, .vector_bytes = VECTOR, .vector_regs = REGS,               \
 		.fma_ports = PORTS, .l1_bytes = 32 << 10, .l2_bytes = 1 << 20, .l3_bytes = 32 << 20,           \
-		.bandwidth = 20, .flops = FLOPS, .launch_ns = 500                                              \
+		.bandwidth = 20, .flops = FLOPS, .launch_ns = 500, .again_ops = 1                              \
 	}
 
 static const struct target hosts[] = {
@@ -28,7 +28,7 @@ static const struct target portable[] = {
 		.family = FAMILY_CUDA, .name = "sm_" #SM, .vector_bytes = 16, .vector_regs = 128,              \
 		.fma_ports = 4, .l1_bytes = 48 << 10, .l2_bytes = (int64_t)L2_MIB << 20,                       \
 		.l3_bytes = (int64_t)L2_MIB << 20, .bandwidth = BANDWIDTH, .flops = FLOPS, .launch_ns = 1200,  \
-		.sm = SM, .processors = PROCESSORS, .shared_bytes = 48 << 10                                   \
+		.sm = SM, .processors = PROCESSORS, .shared_bytes = 48 << 10, .halves = true, .again_ops = 16  \
 	}
 
 static const struct target gpus[] = {

@@ -2,7 +2,8 @@
 // kernel (a barrier). A fill is a kernel here.
 // In:  steps recorded by the benchmark's own workloads and by a few here. Out: each row fails when its counts grow,
 // and when they fall, so that the row follows. Plans are made for one target record, so the counts are the same on
-// every machine; nothing runs. Not here: values (test_schedule.c), times (tgc bench).
+// every machine; nothing runs. For GPUs the bytes that all kernels read and write count too. Not here: values
+// (test_schedule.c), times (tgc bench).
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,31 +22,50 @@ enum { MAX_OUTS = 1024 };
 static struct counts {
 	int launches; // and copies
 	int phases;   // of all of them; a copy is one
+	int mb;       // read and written by kernels, rounded; for GPUs
 } counted; // by the last step
+static const struct target *target;
 
 // ---- counting -------------------------------------------------------------------------------------------------------
-static int phases(const struct plan *p, const struct pstep *s, const struct target *t)
+static double bytes(const struct plan *p, const struct kernel *k)
+{
+	double sum = 0;
+
+	for (int i = 0; i < k->nbufs; i++) {
+		for (int s = 0; k->bufs[i].space == SPACE_GLOBAL && s < (k->nsegs ? k->nsegs : 1); s++) {
+			const struct pbuf *b = &p->bufs[k->bufs[i].segmented ? k->bufs[i].seg_nodes[s] : k->bufs[i].node];
+
+			sum += (k->bufs[i].read + k->bufs[i].written) * (double)b->bytes;
+		}
+	}
+	return sum;
+}
+
+static int phases(const struct plan *p, const struct pstep *s, double *moved)
 {
 	char *error;
-	struct kernel *k = lower_step(p, s, t, &error);
+	struct kernel *k = lower_step(p, s, target, &error);
 	int n;
 
 	if (k)
-		error = kernel_run_passes(k, t, false);
+		error = kernel_run_passes(k, target, false);
 	if (error)
 		print_error("group %d: %s\n", s->group, error);
 	assert_null(error);
 	n = k->nphases;
+	*moved += bytes(p, k);
 	kernel_free(k);
 	return n;
 }
 
-static struct counts steps(const struct plan *p, const struct target *t)
+static struct counts steps(const struct plan *p)
 {
 	struct counts n = {.launches = p->nsteps};
+	double moved = 0;
 
 	for (int i = 0; i < p->nsteps; i++)
-		n.phases += p->steps[i].kind == STEP_KERNEL ? phases(p, &p->steps[i], t) : 1;
+		n.phases += p->steps[i].kind == STEP_KERNEL ? phases(p, &p->steps[i], &moved) : 1;
+	n.mb = target->family == FAMILY_CUDA ? (int)(moved / 1e6 + 0.5) : 0;
 	return n;
 }
 
@@ -63,7 +83,6 @@ static void show(const struct plan *p)
 // Stands in for the runtime: schedules and counts, runs nothing.
 static tgc_status count(struct tgc_context *c, int n, tgc_tensor *const *tensors)
 {
-	const struct target *t = target_find("x86-64-v4");
 	struct node *outs[MAX_OUTS];
 	struct variable *assign[MAX_OUTS] = {0};
 	struct arena a;
@@ -74,13 +93,13 @@ static tgc_status count(struct tgc_context *c, int n, tgc_tensor *const *tensors
 	arena_init(&a, NULL);
 	n = check_outputs(c, n, tensors, MAX_OUTS, outs, assign);
 	assert_true(linear_build(c, &l, &a, n, outs, assign, 0, NULL));
-	p = schedule_build(c, &l, t);
+	p = schedule_build(c, &l, target);
 	assert_non_null(p);
 	wrong = plan_verify(p);
 	if (wrong)
 		print_error("%s\n", wrong);
 	assert_null(wrong);
-	counted = steps(p, t);
+	counted = steps(p);
 	if (c->debug >> ('p' - 'a') & 1)
 		show(p);
 	plan_free(p);
@@ -163,25 +182,27 @@ static const struct row {
 	struct bench_workload w;
 	struct counts n;
 	int asked;
+	const char *target; // NULL: x86-64-v4
 } rows[] = {
-    {{.name = "softmax_4096x1024"}, {1, 1}, 1},
-    {{.name = "softmax_64x50257"}, {1, 1}, 1},
-    {{.name = "nll_rows", .record = nll_rows, .in = {M(4096, 1024), INDEX(4096, 1024)}, .inputs = 2}, {1, 1}, 1},
-    {{.name = "cross_entropy", .record = cross_entropy, .in = {M(4096, 1024), INDEX(4096, 1024)}, .inputs = 2}, {2, 2}, 1},
+    {{.name = "softmax_4096x1024"}, {1, 1, 0}, 1, NULL},
+    {{.name = "softmax_64x50257"}, {1, 1, 0}, 1, NULL},
+    {{.name = "nll_rows", .record = nll_rows, .in = {M(4096, 1024), INDEX(4096, 1024)}, .inputs = 2}, {1, 1, 0}, 1, NULL},
+    {{.name = "cross_entropy", .record = cross_entropy, .in = {M(4096, 1024), INDEX(4096, 1024)}, .inputs = 2}, {2, 2, 0}, 1, NULL},
     {{.name = "cross_entropy_back", .record = cross_entropy_back, .in = {M(4096, 1024), INDEX(4096, 1024)}, .inputs = 2},
-     {1, 1}, 1},
-    {{.name = "layernorm_fwd"}, {1, 1}, 1},
+     {1, 1, 0}, 1, NULL},
+    {{.name = "layernorm_fwd"}, {1, 1, 0}, 1, NULL},
     {{.name = "layernorm_back", .record = layernorm_back, .in = {M(8192, 768), M(8192, 768)}, .inputs = 2, .params = true},
-     {2, 2}, 2},
-    {{.name = "layernorm_fb"}, {2, 2}, 3},
-    {{.name = "var_mean", .record = var_mean, .in = {M(4096, 1024)}, .inputs = 1}, {1, 1}, 1},
-    {{.name = "two_maps", .record = two_maps, .in = {M(4096, 1024)}, .inputs = 1}, {1, 1}, 1},
-    {{.name = "sum_and_max", .record = sum_and_max, .in = {M(4096, 1024)}, .inputs = 1}, {1, 1}, 1},
-    {{.name = "matmul_bias_relu"}, {1, 1}, 1},
-    {{.name = "attention_forward", .record = attention_forward, .in = {QKV}, .inputs = 3}, {1, 1}, 1},
-    {{.name = "adam"}, {1, 1}, 1},
-    {{.name = "mlp"}, {7, 7}, 10},
-    {{.name = "cnn"}, {28, 29}, 30},
+     {2, 2, 0}, 2, NULL},
+    {{.name = "layernorm_fb"}, {2, 2, 0}, 3, NULL},
+    {{.name = "var_mean", .record = var_mean, .in = {M(4096, 1024)}, .inputs = 1}, {1, 1, 0}, 1, NULL},
+    {{.name = "two_maps", .record = two_maps, .in = {M(4096, 1024)}, .inputs = 1}, {1, 1, 0}, 1, NULL},
+    {{.name = "sum_and_max", .record = sum_and_max, .in = {M(4096, 1024)}, .inputs = 1}, {1, 1, 0}, 1, NULL},
+    {{.name = "matmul_bias_relu"}, {1, 1, 0}, 1, NULL},
+    {{.name = "attention_forward", .record = attention_forward, .in = {QKV}, .inputs = 3}, {1, 1, 0}, 1, NULL},
+    {{.name = "adam"}, {1, 1, 0}, 1, NULL},
+    {{.name = "mlp"}, {7, 7, 0}, 10, NULL},
+    {{.name = "cnn"}, {28, 29, 0}, 30, NULL},
+    {{.name = "resnet20_bf16"}, {238, 372, 1123}, 150, "sm_90"},
 };
 
 static const struct bench_workload *find(const char *name)
@@ -201,6 +222,7 @@ static struct counts count_of(const struct row *row)
 
 	assert_non_null(w);
 	counted = (struct counts){0};
+	target = target_find(row->target ? row->target : "x86-64-v4");
 	assert_true(bench_open(&r, w, 1));
 	r.c->backend.realize = count;
 	tgc_scope_begin(r.c);
@@ -218,11 +240,12 @@ static void test_counts(void **unused)
 	(void)unused;
 	for (int i = 0; i < TG_COUNT(rows); i++) {
 		struct counts n = count_of(&rows[i]), want = rows[i].n;
-		bool same = n.launches == want.launches && n.phases == want.phases;
+		bool same = n.launches == want.launches && n.phases == want.phases && n.mb == want.mb;
 
 		if (!same)
-			print_error("%s: %d launches, %d phases, not %d and %d (asked: at most %d phases)\n",
-			            rows[i].w.name, n.launches, n.phases, want.launches, want.phases, rows[i].asked);
+			print_error("%s: %d launches, %d phases, %d MB, not %d, %d and %d (asked: at most %d phases)\n",
+			            rows[i].w.name, n.launches, n.phases, n.mb, want.launches, want.phases, want.mb,
+			            rows[i].asked);
 		bad += !same;
 	}
 	assert_int_equal(bad, 0);
