@@ -146,13 +146,17 @@ static bool taps_are_long(const struct contraction *c)
 	return false;
 }
 
-// Outside the operand it reads 0, as loads under a false guard do.
+// Outside the operand it reads 0, as loads under a false guard do; a cast of 0 is 0.
 static int padded(struct lower *lo, const struct contraction *c, int a)
 {
-	union number zero = {.i = 0};
-	if (c->inside == K_NONE || lo->k->insts[a].op == K_LOAD)
+	const struct kinst *in = &lo->k->insts[a];
+	bool cast = in->op == OP_CAST;
+	int v = cast ? kernel_src(lo->k, a, 0) : a;
+	tgc_type t = (tgc_type)lo->k->insts[v].type;
+	if (c->inside == K_NONE || lo->k->insts[v].op == K_LOAD)
 		return a;
-	return kb_select(&lo->b, c->inside, a, kb_const(&lo->b, c->n->type, zero));
+	v = kb_select(&lo->b, c->inside, v, kb_const(&lo->b, t, (union number){.i = 0}));
+	return cast ? lower_cast(lo, v, c->n->type) : v;
 }
 
 static int step(struct lower *lo, struct contraction *c, const struct lower_red *r)

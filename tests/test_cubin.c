@@ -99,6 +99,30 @@ static void product(tgc_type t, int64_t rows, int64_t terms, int64_t columns, bo
 	tgc_context_free(&c);
 }
 
+static tgc_tensor *normalised(tgc_tensor *x)
+{
+	tgc_axes over = TGC_AXES(0, 2, 3);
+	x = tgc_cast(x, TGC_F32);
+	tgc_tensor *y = tgc_sub(x, tgc_mean(x, over, true));
+	return tgc_relu(tgc_cast(tgc_div(y, tgc_sqrt(tgc_add(tgc_var(x, over, 0, true), 1e-5))), TGC_BF16));
+}
+
+// Between batch norms, with both gradients.
+static void convolution(int64_t in, int64_t out, int64_t side, int64_t stride)
+{
+	tgc_context *c = check_context("interp", 1);
+	c->backend.realize = emit_all;
+	tgc_tensor *x = leaf(c, TGC_BF16, TGC_SHAPE(32, in, side, side)), *grads[2],
+	           *w = leaf(c, TGC_BF16, TGC_SHAPE(out, in, 3, 3)), *of[] = {x, w};
+	tgc_tensor *y = tgc_conv2d(normalised(x), w, .stride = {stride, stride}, .padding = {1, 1, 1, 1});
+	tgc_tensor *loss = tgc_sum(tgc_cast(normalised(y), TGC_F32), TGC_ALL_AXES, false);
+	assert_int_equal(tgc_grad(loss, 2, of, grads), TGC_OK);
+	assert_int_equal(tgc_realize_n(2, grads), TGC_OK);
+	tgc_release(x);
+	tgc_release(w);
+	tgc_context_free(&c);
+}
+
 static void halves(void)
 {
 	tgc_context *c = check_context("interp", 1);
@@ -126,6 +150,14 @@ static void rows_of_64(void)
 static void rows_of_16k(void)
 {
 	softmax(1024, 16384);
+}
+static void bf16_convolution(void)
+{
+	convolution(16, 16, 32, 1);
+}
+static void bf16_strided(void)
+{
+	convolution(32, 64, 16, 2);
 }
 static void bf16_product(void)
 {
@@ -159,6 +191,8 @@ static const struct promise {
     {"bf16 product", bf16_product, 0, 0, -1, 32, 0, 6, 0},
     {"bf16 product, turned", bf16_turned, 0, 0, -1, 32, 0, 6, 0},
     {"f16 product, what is left", f16_rest, 0, 0, -1, 16, 0, 0, 0},
+    {"bf16 convolution, its gradients", bf16_convolution, 0, 0, -1, 48, 0, 24, 0},
+    {"the same, stride 2", bf16_strided, 0, 0, -1, 48, 0, 24, 0},
     {"softmax_4096x1024", NULL, 8, 8, 0, 0, 0, 0, 8},
     {"softmax, rows of 64", rows_of_64, 1, 1, 0, 0, 0, 0, 1},
     {"softmax, rows of 16384", rows_of_16k, 4, 4, 0, 0, 0, 0, 4},

@@ -61,6 +61,7 @@ struct product {
 	int slice[2], sums, parts; // buffers
 	int tile[2], batch;        // values: first row and column, batch
 };
+bool threads_moves(const struct kernel *k, int v, int loop, int *budget); // the value, with the loop's index
 bool threads_find_product(struct threads *s, const struct axes *a,
                           struct product *p); // false: none, or too small
 

@@ -5,7 +5,7 @@
 // are 0. Not here: the tiles (threads_tile.c).
 #include "pass/threads.h"
 
-enum { SMALL = 64 };
+enum { SMALL = 64, FEWEST = 16 };
 
 static void put(struct moved *g, int loop, int64_t n)
 {
@@ -26,6 +26,18 @@ static int only_loop(const struct kernel *k, int region)
 		loop = in->op == K_FOR ? in->aux : loop;
 	}
 	return loop;
+}
+
+// Bounds that move together, as those of a chunk: by how much they differ.
+static bool apart(const struct kernel *k, const struct kloop *l, int64_t *n)
+{
+	const struct kinst *lo = &k->insts[l->lo], *hi = &k->insts[l->hi];
+	bool sum = lo->op == K_AFFINE, same = hi->op == K_AFFINE && hi->nsrc == (sum ? lo->nsrc : 1);
+	for (int i = 0; same && i < hi->nsrc; i++)
+		same = kernel_src(k, l->hi, i) == (sum ? kernel_src(k, l->lo, i) : l->lo) &&
+		       k->coefs[hi->src_at + i] == (sum ? k->coefs[lo->src_at + i] : 1);
+	*n = same ? hi->imm - (sum ? lo->imm : 0) : 0;
+	return *n > 0;
 }
 
 // Bounds that only loops around the reductions move: all indices that any row has, the others masked.
@@ -52,7 +64,7 @@ static bool find_terms(const struct kernel *k, struct product *p)
 		    k->insts[l->arg[0]].type != TGC_F32 || p->terms.count == TILE_AXES ||
 		    kernel_region_stores(k, l->body))
 			return false;
-		if (!kernel_trip(k, loop, &n) && !clip(k, p, l, &n))
+		if (!kernel_trip(k, loop, &n) && !apart(k, l, &n) && !clip(k, p, l, &n))
 			return false;
 		put(&p->terms, loop, n);
 		int inner = only_loop(k, l->body), next = l->next[0];
@@ -84,12 +96,12 @@ static bool plain(const struct kernel *k, int v, int nest, int *budget)
 	return true;
 }
 
-// Does the value move with the loop's index, the bounds of clipped terms left aside?
-static bool moves(const struct kernel *k, int v, int loop, int *budget)
+// The bounds of clipped terms left aside.
+bool threads_moves(const struct kernel *k, int v, int loop, int *budget)
 {
 	bool found = v == k->loops[loop].index || --*budget < 0;
 	for (int i = 0; i < k->insts[v].nsrc && !found; i++)
-		found = kernel_src(k, v, i) != K_NONE && moves(k, kernel_src(k, v, i), loop, budget);
+		found = kernel_src(k, v, i) != K_NONE && threads_moves(k, kernel_src(k, v, i), loop, budget);
 	return found;
 }
 
@@ -98,7 +110,7 @@ static bool group_moves(const struct kernel *k, int v, const struct moved *g)
 	bool found = false;
 	for (int i = 0; i < g->count && !found; i++) {
 		int budget = 1000;
-		found = moves(k, v, g->loop[i], &budget);
+		found = threads_moves(k, v, g->loop[i], &budget);
 	}
 	return found;
 }
@@ -158,6 +170,43 @@ static bool find_bounds(const struct threads *s, struct product *p, int nest)
 	return !rows || !columns;
 }
 
+// Bounds that move together belong to the batch.
+static bool bounds_stand(const struct kernel *k, const struct product *p, int nest)
+{
+	bool stand = true;
+	int budget = 200;
+	for (int i = 0; i < p->terms.count && stand; i++) {
+		int lo = k->loops[p->terms.loop[i]].lo;
+		stand = p->terms.clipped[i] || (plain(k, lo, nest, &budget) && !group_moves(k, lo, &p->rows) &&
+		                                !group_moves(k, lo, &p->columns) && !group_moves(k, lo, &p->terms));
+	}
+	return stand;
+}
+
+static bool along_loop(const struct kernel *k, int v, int loop)
+{
+	int budget = 200;
+	return along(k, v, loop, &budget);
+}
+
+// Rows (columns) that are neighbours in memory become the last of them.
+static void neighbours_last(const struct kernel *k, int v, struct moved *g)
+{
+	int last = g->count - 1, at = last;
+	while (at >= 0 && !along_loop(k, v, g->loop[at]))
+		at--;
+	int loop = at < 0 ? -1 : g->loop[at];
+	int64_t n = at < 0 ? 0 : g->n[at];
+	for (; at >= 0 && at < last; at++) {
+		g->loop[at] = g->loop[at + 1];
+		g->n[at] = g->n[at + 1];
+	}
+	if (loop >= 0) {
+		g->loop[last] = loop;
+		g->n[last] = n;
+	}
+}
+
 static bool find(struct threads *s, const struct axes *a, struct product *p)
 {
 	const struct kernel *k = s->tile.k;
@@ -169,39 +218,59 @@ static bool find(struct threads *s, const struct axes *a, struct product *p)
 		return false;
 	for (int i = 0; i < a->count; i++) {
 		int budgets[2] = {1000, 1000};
-		bool x = moves(k, p->x, a->loop[i], &budgets[0]), y = moves(k, p->y, a->loop[i], &budgets[1]);
+		bool x = threads_moves(k, p->x, a->loop[i], &budgets[0]),
+		     y = threads_moves(k, p->y, a->loop[i], &budgets[1]);
 		put(x && !y ? &p->rows : y && !x ? &p->columns : &p->batches, a->loop[i], a->n[i]);
 	}
 	if (p->rows.count && p->rows.loop[p->rows.count - 1] == last)
 		swap_sides(p);
-	if (!find_bounds(s, p, nest))
+	if (!find_bounds(s, p, nest) || !bounds_stand(k, p, nest))
 		return false;
 	int inner = p->terms.loop[p->terms.count - 1];
 	for (int side = 0; side < 2; side++) {
-		const struct moved *g = side ? &p->columns : &p->rows;
+		struct moved *g = side ? &p->columns : &p->rows;
 		int v = side ? p->y : p->x;
-		budget = 200;
-		p->along_terms[side] = along(k, v, inner, &budget);
-		budget = 200;
-		p->along_own[side] = g->count && along(k, v, g->loop[g->count - 1], &budget);
+		p->along_terms[side] = along_loop(k, v, inner);
+		if (!p->along_terms[side])
+			neighbours_last(k, v, g);
+		p->along_own[side] = g->count && along_loop(k, v, g->loop[g->count - 1]);
 	}
 	return true;
+}
+
+// The least tile side, of those there are, that has them all; 0: they are too few.
+static int64_t side_of(int64_t n, int64_t least)
+{
+	int64_t size = least;
+	while (size < n && size < SMALL)
+		size *= 2;
+	return n < FEWEST ? 0 : size;
+}
+
+static int64_t tiles(const struct product *p)
+{
+	return (p->rows.total + p->size[0] - 1) / p->size[0] *
+	       ((p->columns.total + p->size[1] - 1) / p->size[1]) * p->batches.total;
 }
 
 // Large tiles where they fill the device, else small ones; false: not worth any.
 static bool choose(const struct threads *s, struct product *p)
 {
-	int64_t rows = p->rows.total, columns = p->columns.total;
-	if (rows < SMALL / 2 || columns < SMALL / 2 || p->terms.total < 2 * THREAD_FOUR)
+	bool mma = p->type != TGC_F32;
+	p->size[0] = side_of(p->rows.total, MMA_WARP);
+	p->size[1] = side_of(p->columns.total, mma ? MMA_WARP : FEWEST);
+	p->depth = mma ? 2 * MMA_DEPTH : 16;
+	p->each[0] = p->each[1] = THREAD_FOUR;
+	if (!p->size[0] || !p->size[1] || p->terms.total < 2 * THREAD_FOUR)
 		return false;
-	int64_t large =
-	    (rows + 2 * SMALL - 1) / (2 * SMALL) * ((columns + SMALL - 1) / SMALL) * p->batches.total;
-	bool is_large = large >= s->tile.t->processors;
-	p->size[0] = is_large ? 2 * SMALL : SMALL;
-	p->size[1] = SMALL;
-	p->each[0] = is_large ? 2 * THREAD_FOUR : THREAD_FOUR;
-	p->each[1] = THREAD_FOUR;
-	p->depth = p->type == TGC_F32 ? 16 : 2 * MMA_DEPTH;
+	if (p->size[0] == SMALL) {
+		p->size[0] *= 2;
+		p->each[0] *= 2;
+		if (tiles(p) < s->tile.t->processors) {
+			p->size[0] /= 2;
+			p->each[0] /= 2;
+		}
+	}
 	return true;
 }
 

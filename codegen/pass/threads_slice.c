@@ -59,8 +59,10 @@ void threads_indices(struct kcopy *cp, const struct moved *g, int at, int64_t n,
 		index = kb_imul(b, index, own);
 		if (own > 1 && lane != K_NONE)
 			index = kb_iadd(b, index, lane);
-		int lo =
-		    g->clipped[i] ? kb_int(b, g->from[i]) : kcopy_value(cp, cp->from->loops[g->loop[i]].lo);
+		int first = cp->from->loops[g->loop[i]].lo;
+		if (map && !g->clipped[i])
+			kcopy_expression(cp, first);
+		int lo = g->clipped[i] ? kb_int(b, g->from[i]) : kcopy_value(cp, first);
 		index = kb_iadd(b, index, lo);
 		if (map)
 			cp->map[cp->from->loops[g->loop[i]].index] = index;
@@ -106,9 +108,11 @@ static int go_to(struct kcopy *cp, const struct product *p, int side, const stru
 	struct kbuild *b = cp->b;
 	const struct moved *g = side ? &p->columns : &p->rows;
 	bool terms = p->along_terms[side];
-	int own = at->own, term = at->term, mask = K_NONE, *moves = terms ? &term : &own;
-	if (at->lane != K_NONE)
-		*moves = kb_iadd(b, *moves, at->lane);
+	int own = at->own, term = at->term, mask = K_NONE;
+	if (at->lane != K_NONE && terms && p->terms.total % at->n) // else all neighbours are there, or none
+		term = kb_iadd(b, term, at->lane);
+	if (at->lane != K_NONE && !terms && g->total % at->n)
+		own = kb_iadd(b, own, at->lane);
 	if (g->total % p->size[side])
 		mask = kb_op2(b, OP_LT, TGC_BOOL, own, kb_int(b, g->total));
 	if (p->terms.total % p->depth)
@@ -216,6 +220,13 @@ static int64_t neighbours(const struct threads *s, const struct product *p, int 
 	return (p->along_terms[side] || p->along_own[side]) && n % v == 0 && all ? v : 1;
 }
 
+// Does the value, or what it is made of, move with the loop's index?
+static bool moves(const struct kernel *k, int v, int loop)
+{
+	int budget = 1000;
+	return v != K_NONE && threads_moves(k, v, loop, &budget);
+}
+
 // Do n neighbours of the operand lie in one aligned piece, there or not there together?
 static bool together(const struct threads *s, const struct product *p, int side, int64_t n)
 {
@@ -224,15 +235,18 @@ static bool together(const struct threads *s, const struct product *p, int side,
 	int v = side ? p->y : p->x, at = kernel_src(k, v, 0), last = g->loop[g->count - 1];
 	const struct kinst *in = &k->insts[at];
 	union number lo;
-	bool ok = k->insts[v].nsrc < 2 || kernel_src(k, v, 1) == K_NONE;
-	for (int i = 0; i < p->terms.count; i++)
-		ok &= side != p->bounds || !p->terms.clipped[i];
+	bool ok = !g->clipped[g->count - 1] && (k->insts[v].nsrc < 2 || !moves(k, kernel_src(k, v, 1), last));
+	for (int i = 0; i < p->terms.count; i++) {
+		const struct kloop *l = &k->loops[p->terms.loop[i]];
+		ok &= side != p->bounds || !p->terms.clipped[i] || (!moves(k, l->lo, last) && !moves(k, l->hi, last));
+	}
 	ok &= kernel_is_const(k, k->loops[last].lo, &lo) && lo.i % n == 0;
 	if (in->op != K_AFFINE)
 		return ok && at == k->loops[last].index;
 	for (int i = 0; i < in->nsrc; i++) {
 		int64_t coef = k->coefs[in->src_at + i];
-		ok &= kernel_src(k, at, i) == k->loops[last].index ? coef == 1 : coef % n == 0;
+		int x = kernel_src(k, at, i);
+		ok &= x == k->loops[last].index ? coef == 1 : coef % n == 0 && !moves(k, x, last);
 	}
 	return ok && in->imm % n == 0;
 }
