@@ -214,8 +214,8 @@ static bool pays(const struct grouping *g, int v, int k, bool extra, const char 
 	        (extra ? k : k - 1) * time_ns(g, out, 0);
 	if (store >= 0.75 * again)
 		return false;
-	*why = arena_printf(&g->plan->arena, "wanted %d times: stored %.0f ns, computed again %.0f ns", k,
-	                    store, again);
+	*why = arena_printf(&g->plan->arena, "estimate for %d users: stored %.4g us, computed again %.4g us", k,
+	                    1e-3 * store, 1e-3 * again);
 	return true;
 }
 

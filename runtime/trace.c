@@ -103,7 +103,8 @@ static void add_times(struct trace *t)
 		float *us = t->us + (size_t)i * SAMPLES;
 		qsort(us, n, sizeof *us, by_size);
 		json_object_set_new(step, "launches", json_integer((json_int_t)t->runs[i]));
-		json_object_set_new(step, "median_us", n ? json_real((double)us[n / 2]) : json_null());
+		json_object_set_new(step, "median_us", n ? json_real((double)us[(n - 1) / 2]) : json_null());
+		json_object_set_new(step, "least_us", n ? json_real((double)us[0]) : json_null());
 	}
 }
 

@@ -11,7 +11,7 @@
 //               spill_bytes}]}}
 //              or {kind "copy", title, from, to, bytes}]
 // cuda, ptx, gpu: trace_cuda.c.
-// trace.c adds launches and median_us to each step. Bounds are those of the target record, all threads.
+// trace.c adds launches, median_us and least_us to each step. Bounds are those of the target record, all threads.
 #include "cuda.h"
 
 #include <jansson.h>
@@ -110,6 +110,18 @@ static bool *step_nodes(const struct plan *p, const struct pstep *step)
 	return in;
 }
 
+// What only moves or fills is a kernel of its own for each value that it stores.
+static double copied_bytes(const struct plan *p, const struct pstep *s, int *launches)
+{
+	double sum = 0;
+	for (int k = s->group; k < s->group + s->ngroups; k++)
+		for (int i = 0; i < p->groups[k].nroots; i++) {
+			sum += node_bytes(&p->prog, p->groups[k].roots[i]) + operand_bytes(&p->prog, p->groups[k].roots[i]);
+			++*launches;
+		}
+	return sum;
+}
+
 static void add_operations(json_t *step, const struct names *w, const struct plan *p, const struct pstep *s)
 {
 	bool *in = step_nodes(p, s);
@@ -132,6 +144,8 @@ static void add_operations(json_t *step, const struct names *w, const struct pla
 		alone += alone_bytes(&p->prog, n);
 	}
 	free(in);
+	if (launches == 0)
+		alone = copied_bytes(p, s, &launches);
 	json_object_set_new(step, "operations", ops);
 	json_object_set_new(step, "bytes_unfused", json_real(alone));
 	json_object_set_new(step, "launches_unfused", json_integer(launches));
@@ -255,20 +269,41 @@ static void add_title(json_t *step, const char *name, bool gradient, json_t *ops
 	free(title);
 }
 
-// Why fusion ended there, for each of its groups.
+// Why fusion ended there; of several groups, each with the buffers that it writes: "b3, b5: nothing more uses it; b7:
+// a reduction reads it".
 static json_t *whys(const struct plan *p, const struct pstep *s)
 {
 	struct text t = {0};
-	for (int k = s->group; k < s->group + s->ngroups; k++)
-		text_add(&t, "%s%s",
-		         k == s->group                          ? ""
-		         : p->groups[k].half == HALF_FINISH ? "; adds up chunks of the step before: "
-		                                            : "; beside it: ",
-		         p->groups[k].why ? p->groups[k].why : "");
+	for (int k = s->group; k < s->group + s->ngroups; k++) {
+		const struct group *g = &p->groups[k];
+		text_add(&t, "%s", k > s->group ? "; " : "");
+		for (int i = 0; s->ngroups > 1 && i < g->nroots; i++)
+			text_add(&t, "%sb%d", i ? ", " : "",
+			         g->half == HALF_CHUNKS ? g->scratch_buf : p->node_buf[g->roots[i]]);
+		text_add(&t, "%s%s%s", g->half == HALF_FINISH ? " from the chunks of an earlier step" : "",
+		         s->ngroups > 1 ? ": " : "", g->why ? g->why : "");
+	}
 	char *text = text_take(&t);
 	json_t *j = json_string(text ? text : "");
 	free(text);
 	return j;
+}
+
+// The node that the step is named after: its largest contraction, else what shapes its first group.
+static int main_node(const struct plan *p, const struct pstep *s)
+{
+	int best = s->group;
+	double most = 0;
+	for (int k = s->group; k < s->group + s->ngroups; k++) {
+		struct source *sources = NULL;
+		struct group_size size = {0};
+		if (group_walk(p, k, &sources, &size) >= 0 && size.flops > most) {
+			most = size.flops;
+			best = k;
+		}
+		free(sources);
+	}
+	return p->groups[best].main >= 0 ? p->groups[best].main : p->groups[best].roots[0];
 }
 
 static json_t *kernel_step(const struct names *w, const struct plan_entry *e, int i, const struct lowered *j)
@@ -278,7 +313,7 @@ static json_t *kernel_step(const struct names *w, const struct plan_entry *e, in
 	const struct step_run *r = &e->steps[i];
 	const struct group *g = &p->groups[s->group];
 	int threads = r->parallel ? pool_threads(device_of(w->c)->pool) : 1;
-	struct origin o = origin_of_node(w, &p->prog.nodes[g->main >= 0 ? g->main : g->roots[0]]);
+	struct origin o = origin_of_node(w, &p->prog.nodes[main_node(p, s)]);
 	json_t *blocks = json_array();
 	for (int k = 0; r->code && k < r->code->nphases; k++)
 		json_array_append_new(blocks, json_integer(r->code->blocks[k]));

@@ -12,21 +12,26 @@ has() { grep -q -- "$1" "$folder/out" || fail "$2 does not say \"$1\""; }
 
 "$tgc" dump-kernels --no-ceilings --plan -- "$example" >"$folder/out" 2>"$folder/err" || fail "-- PROGRAM"
 for words in 'look first at p' 'readme.c:1[0-9]' 'gradient of readme.c' 'ends here' 'moved, .* if each operation' \
-	'median of 501' 'peak: ' 'held by' 'contract f32\[256,32\]'; do
+	'median of 501' 'peak: ' 'held by' 'contract f32\[256,32\]' 'took .* times that' 'variables and inputs [1-9]' \
+	'ends here b[0-9]*.*: .*; b[0-9]*: ' 'kernel p1.2 is step 2'; do
 	has "$words" "the page"
 done
 grep -q 'step 500  loss' "$folder/err" || fail "the program's own output is lost"
+
+"$tgc" dump-kernels --no-ceilings -- "$example" >"$folder/out" 2>/dev/null
+has '[0-9] smaller plan' "the page without --plan"
+[ "$(sed -n 's/^plan .*, run \([0-9]*\) .*/\1/p' "$folder/out" | head -1)" -ge 500 ] || fail "the training step is not the first plan"
 
 TGC_TRACE=$folder/a "$example" >/dev/null
 TGC_TRACE=$folder/b "$example" >/dev/null
 [ "$(find "$folder/a" -name 'timeline-*.json' | wc -l)" = 1 ] || fail "no timeline"
 "$tgc" dump-kernels --no-ceilings --op sum --top 1 "$folder/a" >"$folder/out"
-[ "$(grep -c 'ends here' "$folder/out")" = 1 ] || fail "--top 1 lists not one kernel"
+[ "$(grep -c '^  ends here' "$folder/out")" = 1 ] || fail "--top 1 lists not one kernel"
 has ' sum f32' "--op sum"
 "$tgc" dump-kernels --no-ceilings --kernel 'contract' --emit=ir,asm "$folder/a" >"$folder/out"
 has '---- ir' "--emit"
 has '---- asm' "--emit"
-[ "$(grep -c 'ends here' "$folder/out")" -ge 2 ] || fail "--kernel matches nothing"
+[ "$(grep -c '^  ends here' "$folder/out")" -ge 2 ] || fail "--kernel matches nothing"
 "$tgc" dump-kernels --no-ceilings --emit=cuda --target sm_80 --top 1 -- "$example" >"$folder/out" 2>/dev/null
 has '---- cuda' "--emit=cuda"
 has '// sm_80: kernel_p0' "--target"

@@ -20,7 +20,7 @@ struct dump_step {
 	int at;        // place in the plan
 	int kernel;    // -1: a copy
 	const char *title, *name, *site, *group, *why, *bound_by;
-	double launches, median_us, total_us, bound_us, model_us, ceiling_us; // ceiling_us: with measured ceilings; 0: none
+	double launches, median_us, least_us, total_us, bound_us, model_us, ceiling_us; // ceiling_us: with measured ceilings; 0: none
 	double bytes_read, bytes_written, bytes_unfused, flops, compile_ms, scratch_bytes;
 	int threads, launches_unfused, spills;
 	bool from_disk;
@@ -44,6 +44,8 @@ extern const double dump_sizes[DUMP_SIZES]; // working sets: bytes moved
 struct dump_ceilings { // measured; 0: not. [0] on one thread, [1] on all
 	double copy[2][DUMP_SIZES], fma[2]; // GB/s moved, GFLOP/s
 };
+// Of a working set of so many bytes, between the measured ones on a straight line over the logarithm of the size.
+double dump_copy_rate(const struct dump_ceilings *c, int all, double bytes);
 int dump_load(struct dump *d, const char *path); // a folder or a file; 0, or 1 after a message
 void dump_free(struct dump *d);
 void dump_measure(struct dump *d, struct dump_ceilings *c); // fills ceiling_us of every step
@@ -67,6 +69,7 @@ void dump_remove_folder(const char *folder);
 void dump_page(const struct dump *d, const struct dump_options *o, const struct dump_ceilings *c); // dump_page.c
 void dump_json(const struct dump *d, const struct dump_options *o);
 void dump_arena(const struct dump_plan *p); // dump_arena.c: steps, the arena over time, the peak and who holds it
+void dump_peak(const struct dump_plan *p, int number); // the same in half a line
 int dump_diff(const char *a, const char *b); // dump_diff.c: by structure; the exit status
 int dump_repro(const struct dump_step *s, const char *path); // dump_repro.c: a C file; 0, or 1 after a message
 // "1.5 MB"; in a ring of texts, good for one line.

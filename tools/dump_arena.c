@@ -56,30 +56,58 @@ static void print_row(const struct dump_plan *p, const struct dump_buffer *b)
 	       b->holds, b->name[0] ? " of " : "", b->name);
 }
 
-void dump_arena(const struct dump_plan *p)
+static int peak_step(const struct dump_plan *p)
 {
-	struct dump_buffer **rows = calloc((size_t)p->nbuffers + 1, sizeof *rows);
-	int n = 0, peak = 0;
-	print_steps(p);
+	int peak = 0;
 	for (int i = 1; i < p->nsteps; i++)
 		peak = held_at(p, i) > held_at(p, peak) ? i : peak;
+	return peak;
+}
+
+// The arena's buffers, the largest first; malloc'ed. step: only those that live then; -1: all.
+static struct dump_buffer **arena_buffers(const struct dump_plan *p, int step, int *n)
+{
+	struct dump_buffer **rows = calloc((size_t)p->nbuffers + 1, sizeof *rows);
+	*n = 0;
 	for (int i = 0; rows && i < p->nbuffers; i++)
-		if (in_arena(&p->buffers[i]))
-			rows[n++] = &p->buffers[i];
+		if (in_arena(&p->buffers[i]) && (step < 0 || (p->buffers[i].first <= step && step <= p->buffers[i].last)))
+			rows[(*n)++] = &p->buffers[i];
+	if (rows)
+		qsort(rows, (size_t)*n, sizeof(struct dump_buffer *), by_bytes);
+	return rows;
+}
+
+void dump_peak(const struct dump_plan *p, int number)
+{
+	enum { SHOWN = 5 };
+	int n, peak = peak_step(p);
+	struct dump_buffer **rows = arena_buffers(p, peak, &n);
+	printf("p%d.%d: ", number, peak);
+	for (int i = 0; i < n && i < SHOWN; i++)
+		printf("%sb%d %s", i ? ", " : "", (int)(rows[i] - p->buffers), dump_bytes(rows[i]->bytes));
+	if (n > SHOWN)
+		printf(" and %d smaller", n - SHOWN);
+	free(rows);
+}
+
+void dump_arena(const struct dump_plan *p)
+{
+	int n, peak = peak_step(p), shown;
+	struct dump_buffer **rows = arena_buffers(p, -1, &n);
+	print_steps(p);
 	if (n == 0)
 		printf("  arena: empty, every value is an output, a variable or stays in registers\n");
 	if (n > 0) {
-		qsort(rows, (size_t)n, sizeof(struct dump_buffer *), by_bytes);
-		int shown = n < ROWS ? n : ROWS;
+		shown = n < ROWS ? n : ROWS;
 		qsort(rows, (size_t)shown, sizeof(struct dump_buffer *), by_offset);
 		printf("  arena: offset, bytes, live by step%s\n", shown < n ? " (the largest)" : "");
 		for (int i = 0; i < shown; i++)
 			print_row(p, rows[i]);
+		free(rows);
+		rows = arena_buffers(p, peak, &n);
 		printf("  peak: %s in step %d (%s), held by\n", dump_bytes(held_at(p, peak)), peak, p->steps[peak].title);
-		qsort(rows, (size_t)n, sizeof(struct dump_buffer *), by_bytes);
 		for (int i = 0; i < n; i++)
-			if (rows[i]->first <= peak && peak <= rows[i]->last)
-				print_row(p, rows[i]);
+			print_row(p, rows[i]);
 	}
 	free(rows);
 }

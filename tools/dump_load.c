@@ -5,6 +5,7 @@
 #include "ceiling.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,7 @@ static struct dump_step step_of(const struct dump_plan *p, int at, json_t *j)
 	                      .bound_by = copy ? "bytes" : text_of(j, "bound_by"),
 	                      .launches = number_of(j, "launches"),
 	                      .median_us = number_of(j, "median_us"),
+	                      .least_us = number_of(j, "least_us"),
 	                      .bound_us = number_of(j, "bound_us"),
 	                      .model_us = number_of(j, "model_us"),
 	                      .bytes_read = copy ? number_of(j, "bytes") : number_of(j, "bytes_read"),
@@ -177,20 +179,21 @@ void dump_free(struct dump *d)
 	*d = (struct dump){0};
 }
 
-// The smallest measured working set that holds what the kernel moves.
-static double copy_rate(const struct dump_ceilings *c, int all, double bytes)
+double dump_copy_rate(const struct dump_ceilings *c, int all, double bytes)
 {
-	int i = 0;
+	int i = 1;
 	while (i + 1 < DUMP_SIZES && bytes > dump_sizes[i])
 		i++;
-	return c->copy[all][i];
+	double part = log(bytes / dump_sizes[i - 1]) / log(dump_sizes[i] / dump_sizes[i - 1]);
+	part = bytes <= dump_sizes[0] || part < 0 ? 0 : part > 1 ? 1 : part;
+	return c->copy[all][i - 1] + part * (c->copy[all][i] - c->copy[all][i - 1]);
 }
 
 static void bound(struct dump_step *s, const struct dump_ceilings *c)
 {
 	int all = s->threads > 1;
 	double moved = s->bytes_read + s->bytes_written;
-	double bytes = 1e-3 * moved / copy_rate(c, all, moved), math = 1e-3 * s->flops / c->fma[all];
+	double bytes = 1e-3 * moved / dump_copy_rate(c, all, moved), math = 1e-3 * s->flops / c->fma[all];
 	s->ceiling_us = bytes > math ? bytes : math;
 	s->bound_by = bytes > math ? "bytes" : "flops";
 }

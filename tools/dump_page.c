@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 enum { SHOWN_OPS = 24 };
+static const double SMALL_SHARE = 0.01; // a plan below it is only counted
 
 const char *dump_bytes(double bytes)
 {
@@ -32,6 +33,19 @@ void dump_shape(json_t *shape, const char *type, char *text, size_t bytes)
 	    (size_t)snprintf(text + n, bytes - n, "%s%lld", i ? "," : "", (long long)json_integer_value(d));
 	snprintf(text + n, bytes - n, "]");
 }
+
+// "253.6 ms"; in a ring of texts, good for one line.
+static const char *time_text(double us)
+{
+	static char ring[8][24];
+	static int at;
+	char *s = ring[at++ % 8];
+	const char *unit = us >= 1e6 ? "s" : us >= 1e3 ? "ms" : "us";
+	snprintf(s, sizeof *ring, "%.4g %s", us >= 1e6 ? 1e-6 * us : us >= 1e3 ? 1e-3 * us : us, unit);
+	return s;
+}
+
+static const char *s_of(double n) { return n == 1 ? "" : "s"; } // of more than one
 
 static bool coloured(void) { return isatty(1) && !getenv("NO_COLOR"); }
 
@@ -126,18 +140,32 @@ static void print_arguments(const struct dump_step *s, bool written)
 	printf("\n");
 }
 
-static void print_numbers(const struct dump_step *s)
+// The rate that bounds it: measured here, or the target record's.
+static void print_bound(const struct dump_step *s, const struct dump_ceilings *c)
+{
+	double moved = s->bytes_read + s->bytes_written;
+	int all = s->threads > 1;
+	printf("\n  time      at best %s (%s", time_text(best_us(s)), s->bound_by);
+	if (s->ceiling_us <= 0)
+		printf(", the target record's rates)");
+	else if (strcmp(s->bound_by, "bytes") == 0)
+		printf(" at %.1f GB/s, measured)", dump_copy_rate(c, all, moved));
+	else
+		printf(" at %.0f GF/s, measured)", c->fma[all]);
+}
+
+static void print_numbers(const struct dump_step *s, const struct dump_ceilings *c)
 {
 	double moved = s->bytes_read + s->bytes_written, best = best_us(s);
-	printf("  bytes     %s moved, %s if each operation were a kernel of its own (%d launches)", dump_bytes(moved),
-	       dump_bytes(s->bytes_unfused), s->launches_unfused);
+	printf("  bytes     %s moved, %s if each operation were a kernel of its own (%d launch%s)", dump_bytes(moved),
+	       dump_bytes(s->bytes_unfused), s->launches_unfused, s->launches_unfused == 1 ? "" : "es");
 	if (s->flops > 0)
-		printf("; %.3g Mflop", 1e-6 * s->flops);
-	printf("\n  time      at best %.2f us (%s, %s)", best, s->bound_by,
-	       s->ceiling_us > 0 ? "measured ceilings" : "the target record's rates");
+		printf("; %.*f Mflop", s->flops < 1e7 ? 2 : 0, 1e-6 * s->flops);
+	print_bound(s, c);
 	if (s->launches > 0 && s->median_us > 0)
-		printf("; measured %.2f us, median of %.0f: %.0f %% of that; %.1f GB/s, %.1f GF/s", s->median_us, s->launches,
-		       100 * best / s->median_us, 1e-3 * moved / s->median_us, 1e-3 * s->flops / s->median_us);
+		printf("; took %s, %.1f times that (median of %.0f, least %s): %.1f GB/s, %.1f GF/s", time_text(s->median_us),
+		       best > 0 ? s->median_us / best : 0, s->launches, time_text(s->least_us), 1e-3 * moved / s->median_us,
+		       1e-3 * s->flops / s->median_us);
 	printf("\n");
 }
 
@@ -148,9 +176,9 @@ static void print_code(const struct dump_step *s)
 	printf("  code      blocks");
 	json_array_foreach(json_object_get(s->json, "blocks"), i, b)
 	    printf("%s%lld", i ? ", then " : " ", (long long)json_integer_value(b));
-	printf(" on %d thread%s; %s %.1f ms; %s scratch a thread, %d spills\n", s->threads, s->threads > 1 ? "s" : "",
+	printf(" on %d thread%s; %s %.1f ms; %s scratch a thread, %d spill%s\n", s->threads, s_of(s->threads),
 	       s->from_disk ? "from the disk cache in" : "compiled in", s->compile_ms, dump_bytes(s->scratch_bytes),
-	       s->spills);
+	       s->spills, s_of(s->spills));
 }
 
 // For a GPU that need not be there.
@@ -187,7 +215,8 @@ static void print_texts(const struct dump_step *s, const char *emit)
 			print_text(s, kinds[i]);
 }
 
-static void print_kernel(const struct dump_step *s, int number, const struct dump_options *o)
+static void print_kernel(const struct dump_step *s, int number, const struct dump_options *o,
+                         const struct dump_ceilings *c)
 {
 	printf("\n%sp%d.%d %s %s%s\n", bold(), number, s->at, s->group, s->title, plain());
 	if (s->kernel < 0) {
@@ -198,7 +227,7 @@ static void print_kernel(const struct dump_step *s, int number, const struct dum
 	printf("  ends here %s\n", s->why);
 	print_arguments(s, false);
 	print_arguments(s, true);
-	print_numbers(s);
+	print_numbers(s, c);
 	print_code(s);
 	print_gpu(s);
 	print_texts(s, o->emit);
@@ -208,25 +237,68 @@ static void print_kernel(const struct dump_step *s, int number, const struct dum
 
 static void print_plan(const struct dump_plan *p, int number)
 {
-	int kernels = 0;
-	double moved = 0, unfused = 0;
+	int kernels = 0, copies;
+	double moved = 0, unfused = 0, leaves = 0;
 	for (int i = 0; i < p->nsteps; i++) {
 		kernels += p->steps[i].kernel >= 0;
 		moved += p->steps[i].bytes_read + p->steps[i].bytes_written;
 		unfused += p->steps[i].bytes_unfused;
 	}
-	printf("%splan %d%s (%s), run %.0f times, %.1f us a run: %d kernels, %d copies, %s moved against %s unfused; arena %s, "
-	       "peak %s (lower bound %s)\n",
-	       bold(), number, plain(), p->file, p->runs, p->run_us, kernels, p->nsteps - kernels, dump_bytes(moved),
-	       dump_bytes(unfused), dump_bytes(p->arena_bytes), dump_bytes(p->peak_bytes), dump_bytes(p->lower_bound_bytes));
+	for (int i = 0; i < p->nbuffers; i++)
+		leaves += strcmp(p->buffers[i].class, "leaf") == 0 ? p->buffers[i].bytes : 0;
+	copies = p->nsteps - kernels;
+	printf("%splan %d%s, run %.0f time%s, %s in kernels each: %d kernel%s, %d cop%s, %s moved against %s unfused\n", bold(),
+	       number, plain(), p->runs, s_of(p->runs), time_text(p->run_us), kernels, s_of(kernels), copies,
+	       copies == 1 ? "y" : "ies", dump_bytes(moved), dump_bytes(unfused));
+	printf("  memory: variables and inputs %s, arena %s", dump_bytes(leaves), dump_bytes(p->arena_bytes));
+	if (p->peak_bytes > 0) {
+		printf(", its peak %s (lower bound %s) in ", dump_bytes(p->peak_bytes), dump_bytes(p->lower_bound_bytes));
+		dump_peak(p, number);
+	}
+	printf("\n");
+}
+
+static double time_of(const struct dump_plan *p) { return p->runs * p->run_us; }
+
+static int by_time(const void *a, const void *b)
+{
+	const struct dump_plan *x = *(const struct dump_plan *const *)a, *y = *(const struct dump_plan *const *)b;
+	double tx = time_of(x), ty = time_of(y);
+	return tx != ty ? (tx < ty) - (tx > ty) : (x > y) - (x < y);
+}
+
+// Those that cost the run most first; the small ones are counted only, but for --plan.
+static void print_plans(const struct dump *d, bool every)
+{
+	const struct dump_plan **p = calloc((size_t)d->nplans + 1, sizeof *p);
+	double all = 0, rest = 0;
+	int shown = 0;
+	for (int i = 0; p && i < d->nplans; i++) {
+		p[i] = &d->plans[i];
+		all += time_of(p[i]);
+	}
+	if (p)
+		qsort(p, (size_t)d->nplans, sizeof *p, by_time);
+	for (; p && shown < d->nplans && (every || !shown || time_of(p[shown]) >= SMALL_SHARE * all); shown++) {
+		print_plan(p[shown], (int)(p[shown] - d->plans));
+		if (every)
+			dump_arena(p[shown]);
+	}
+	for (int i = shown; p && i < d->nplans; i++)
+		rest += time_of(p[i]);
+	if (shown < d->nplans)
+		printf("%d smaller plan%s, %s together (--plan lists all)\n", d->nplans - shown, s_of(d->nplans - shown),
+		       time_text(rest));
+	free(p);
 }
 
 static void print_row(const struct dump_step *s, double all, int plan)
 {
 	double best = best_us(s), moved = s->bytes_read + s->bytes_written;
 	bool ran = s->launches > 0 && s->median_us > 0;
-	printf("p%d.%-4d %-9s %9.2f %6.1f %8.0f %7.2f %5.0f %7.1f %7.1f %9s %9s  %s\n", plan, s->at, s->group, s->median_us,
-	       all > 0 ? 100 * s->total_us / all : 0, s->launches, best, ran ? 100 * best / s->median_us : 0,
+	printf("p%d.%-4d %-9s %9.*f %6.1f %8.0f %8.*f %5.0f %7.1f %7.1f %9s %9s  %s\n", plan, s->at, s->group,
+	       s->median_us < 100 ? 2 : 0, s->median_us, all > 0 ? 100 * s->total_us / all : 0, s->launches,
+	       best < 100 ? 2 : 0, best, ran ? 100 * best / s->median_us : 0,
 	       ran ? 1e-3 * moved / s->median_us : 0, ran ? 1e-3 * s->flops / s->median_us : 0, dump_bytes(moved),
 	       dump_bytes(s->bytes_unfused), s->title);
 }
@@ -246,6 +318,33 @@ static const struct dump_step *to_look_at(struct dump_step *const *s, int n)
 	return worst;
 }
 
+static void print_words(void)
+{
+	printf("\nkernel p1.2 is step 2 of plan 1, one launch. Its kind: map (elementwise), reduce, contract (a product or\n"
+	       "convolution), scatter, segmented (one body over many tensors), chain (stages over a block of rows, what passes\n"
+	       "between them in scratch), beside (several that need nothing of each other), library, copy. best: the larger of\n"
+	       "bytes moved over the copy ceiling of that working set and flops over the FMA ceiling; best%%: best over\n"
+	       "measured time. b3 is buffer 3 of its plan: leaf (a variable or an input), out (an output), arena (between\n"
+	       "steps), flags (of index checks), scratch. \"ends here\" says why fusion stopped: an estimate with its two\n"
+	       "times, else a rule. Flops of a convolution's gradient count the zeros of its padding. The first run of a kernel\n"
+	       "also pays for fresh memory: with few runs see the least time.\n");
+}
+
+static void print_ceilings(const struct dump_ceilings *c, const struct dump_plan *p)
+{
+	const double busy = 1.3; // threads that have a processor each add up
+	if (c->fma[1] <= 0)
+		return;
+	printf("ceilings measured here (%s, %d thread%s), one thread / all: FMA %.0f / %.0f GF/s; copy of", p->target, p->threads,
+	       s_of(p->threads), c->fma[0], c->fma[1]);
+	for (int i = 0; i < DUMP_SIZES; i++)
+		printf("%s %s %.0f / %.0f GB/s", i ? "," : "", dump_bytes(dump_sizes[i]), c->copy[0][i], c->copy[1][i]);
+	printf("\n");
+	if (p->threads > 1 && c->fma[1] < busy * c->fma[0])
+		printf("warning: %d threads computed no faster than one just now: something else is running, times and ceilings say "
+		       "little\n", p->threads);
+}
+
 void dump_page(const struct dump *d, const struct dump_options *o, const struct dump_ceilings *c)
 {
 	int n;
@@ -253,30 +352,24 @@ void dump_page(const struct dump *d, const struct dump_options *o, const struct 
 	double all = 0;
 	if (!s)
 		return;
-	for (int i = 0; i < d->nplans; i++) {
-		print_plan(&d->plans[i], i);
+	for (int i = 0; i < d->nplans; i++)
 		for (int k = 0; k < d->plans[i].nsteps; k++)
 			all += d->plans[i].steps[k].total_us;
-		if (o->plan)
-			dump_arena(&d->plans[i]);
-	}
-	if (c->fma[1] > 0) {
-		printf("ceilings measured here, one thread / all: FMA %.0f / %.0f GF/s; copy of", c->fma[0], c->fma[1]);
-		for (int i = 0; i < DUMP_SIZES; i++)
-			printf("%s %s %.0f / %.0f GB/s", i ? "," : "", dump_bytes(dump_sizes[i]), c->copy[0][i], c->copy[1][i]);
-		printf("\n");
-	}
 	const struct dump_step *first = to_look_at(s, n);
 	if (first)
-		printf("look first at %sp%d.%d%s: %.1f us, %.1f of them above its bound, run %.0f times\n", bold(),
-		       (int)(first->plan - d->plans), first->at, plain(), first->median_us, first->median_us - best_us(first),
-		       first->launches);
-	printf("\n%-7s %-8s %10s %6s %8s %7s %5s %7s %7s %9s %9s  %s\n", "kernel", "kind", "us", "share%", "runs", "best us",
+		printf("look first at %sp%d.%d%s: %s, %s of them above its bound, run %.0f time%s, %.0f %% of all kernel time\n",
+		       bold(), (int)(first->plan - d->plans), first->at, plain(), time_text(first->median_us),
+		       time_text(first->median_us - best_us(first)), first->launches, s_of(first->launches),
+		       100 * first->total_us / all);
+	print_ceilings(c, &d->plans[0]);
+	print_plans(d, o->plan);
+	printf("\n%-7s %-8s %10s %6s %8s %8s %5s %7s %7s %9s %9s  %s\n", "kernel", "kind", "us", "share%", "runs", "best us",
 	       "best%", "GB/s", "GF/s", "moved", "unfused", "operations");
 	for (int i = 0; i < n; i++)
 		print_row(s[i], all, (int)(s[i]->plan - d->plans));
 	for (int i = 0; i < n; i++)
-		print_kernel(s[i], (int)(s[i]->plan - d->plans), o);
+		print_kernel(s[i], (int)(s[i]->plan - d->plans), o, c);
+	print_words();
 	free(s);
 }
 
