@@ -4,22 +4,22 @@
 #include "runtime.h"
 
 // Host records have no feature string: code may use whatever this processor has.
-#define RECORD(NAME, FEATURES, VECTOR, REGS, PORTS, FLOPS)                                                     \
+#define RECORD(NAME, FEATURES, VECTOR, REGS, PORTS, L2_KIB, FLOPS)                                             \
 	{                                                                                                      \
 		.name = NAME, .features = FEATURES, .vector_bytes = VECTOR, .vector_regs = REGS,               \
-		.fma_ports = PORTS, .l1_bytes = 32 << 10, .l2_bytes = 1 << 20, .l3_bytes = 32 << 20,           \
+		.fma_ports = PORTS, .l1_bytes = 32 << 10, .l2_bytes = (L2_KIB) << 10, .l3_bytes = 32 << 20,    \
 		.bandwidth = 20, .flops = FLOPS, .launch_ns = 500, .again_ops = 1                              \
 	}
 
 static const struct target hosts[] = {
-    RECORD("x86-64-v4", NULL, 64, 32, 2, 120),
-    RECORD("x86-64-v3", NULL, 32, 16, 2, 100),
-    RECORD("x86-64", NULL, 16, 16, 2, 25),
+    RECORD("x86-64-v4", NULL, 64, 32, 2, 1024, 120),
+    RECORD("x86-64-v3", NULL, 32, 16, 2, 512, 100),
+    RECORD("x86-64", NULL, 16, 16, 2, 512, 25),
 };
 static const struct target portable[] = {
-    RECORD("x86-64-v4", "", 64, 32, 2, 120),
-    RECORD("x86-64-v3", "", 32, 16, 2, 100),
-    RECORD("x86-64", "", 16, 16, 2, 25),
+    RECORD("x86-64-v4", "", 64, 32, 2, 1024, 120),
+    RECORD("x86-64-v3", "", 32, 16, 2, 512, 100),
+    RECORD("x86-64", "", 16, 16, 2, 512, 25),
 };
 
 // Peaks are f32 without tensor cores, as the vendor states them; launches as nodes of a graph.

@@ -105,7 +105,7 @@ static int own_index(struct kcopy *cp, int first, const struct stage_operand *x,
 
 static int copy_at(struct kcopy *cp, const struct stage_operand *x, int tile, int step, int i)
 {
-	return kb_affine(cp->b, 0, 3, (int64_t[]){x->stride, x->tile, 1}, (int[]){tile, step, i});
+	return kb_affine(cp->b, 0, 3, (int64_t[]){x->stride, x->pitch, 1}, (int[]){tile, step, i});
 }
 
 static void copy_operand(struct kcopy *cp, const struct block *o, const struct stage_operand *x, bool lanes)
@@ -120,7 +120,7 @@ static void copy_operand(struct kcopy *cp, const struct block *o, const struct s
 		tile = par(cp, &l, x->tiles);
 		step = par(cp, &l, o->nsteps);
 	}
-	i = par(cp, &l, x->tile);
+	i = par(cp, &l, x->pitch);
 	int zero = kb_int(cp->b, 0), own = own_index(cp, lanes ? o->lane : o->row, x, tile, i);
 	struct place at = {.row = lanes ? zero : own, .lane = lanes ? own : zero};
 	at.step = kb_iadd(cp->b, o->step, step);
@@ -251,7 +251,7 @@ static void scratch(struct kcopy *cp, struct stage_operand *x, int64_t steps)
 	enum { LINE = 64 };
 	tgc_type t = (tgc_type)cp->from->insts[x->value].type;
 	int64_t line = LINE / (int64_t)tgc_type_bytes(t);
-	x->stride = x->tiles == 1 ? x->tile * steps : ((x->tile * steps + line - 1) / line | 1) * line;
+	x->stride = x->tiles == 1 ? x->pitch * steps : ((x->pitch * steps + line - 1) / line | 1) * line;
 	x->scratch = kernel_buf(cp->b->k, t, SPACE_LOCAL, x->tiles * x->stride);
 }
 

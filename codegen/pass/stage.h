@@ -11,6 +11,7 @@ struct stage_operand { // of the multiplication
 	bool copied;   // into scratch, as tiles of `tile` indices, contiguous, for each step
 	bool far;      // contiguous along its own axis, a page or more from step to step: copied step by step
 	int64_t tile;  // indices of its own axis
+	int64_t pitch; // elements from step to step: whole vectors, what is behind a tile's indices is not used
 	int64_t tiles; // in a block; one of all its rows where it is not copied
 	int scratch;   // buffer
 	int64_t stride; // of its tiles

@@ -5,6 +5,10 @@
 enum { WORTH = 1 << 15, MAX_TILES = 64, WHOLE_STEPS = 1024, MAX_STEPS = 384, MAX_OPS = 64, PAGE = 4096 };
 #define FAR INT64_MAX
 
+// Rows side by side in memory are read where they lie if they and all steps fit the second cache, for tiles of this
+// height: a line holds some tiles' rows, the more the lower they are.
+enum { ROWS_A_LINE = 6 };
+
 // Cycles an element: copied along the lanes, to tiles of rows (parts of vectors), turned, read from beyond the
 // second cache. What is lost with few blocks: so many over their number. The most a product may take for the time
 // of its multiplications.
@@ -179,6 +183,11 @@ static struct access access_of(const struct kernel *k, const struct product *p, 
 
 // ---- blocks
 
+static int64_t tile_rows(const struct target *t) { return t->vector_regs >= 32 ? 12 : 6; }
+
+// AVX-512; before it a masked store takes as long as several.
+static bool masks_stores(const struct target *t) { return t->vector_bytes >= 64; }
+
 static int64_t up(int64_t a, int64_t b)
 {
 	return (a + b - 1) / b;
@@ -196,7 +205,7 @@ static double weigh(const struct stage *s, const struct product *p, const double
 {
 	int64_t rows = p->a.tiles * p->a.tile, lanes = p->b.tiles * p->b.tile, l2 = s->t->l2_bytes / 2,
 	        bytes = p->steps * p->bytes, down = up(p->m, rows), across = up(p->n, lanes);
-	if ((p->a.copied && p->a.tiles > 1 && rows * bytes > l2) || (p->b.tiles > 1 && lanes * bytes > l2))
+	if ((p->a.copied && p->a.tiles > 1 && p->a.tiles * p->a.pitch * bytes > l2) || (p->b.tiles > 1 && lanes * bytes > l2))
 		return 1e30;
 	double pad = (double)(down * rows) / (double)p->m * (double)(across * lanes) / (double)p->n;
 	double cost = pad * (1 + copy[0] / (double)lanes + copy[1] / (double)rows);
@@ -215,9 +224,10 @@ static double search(const struct stage *s, struct product *p, const double *cop
 {
 	struct product best = *p;
 	double least = 1e30;
-	int64_t tile = s->t->vector_regs >= 32 ? 12 : 6,
+	int64_t tile = tile_rows(s->t), lanes = s->t->vector_bytes / p->bytes,
 	        most = p->m < MAX_TILES * tile ? p->m : MAX_TILES * tile;
-	p->b.tile = s->t->vector_bytes / p->bytes * 2;
+	p->a.pitch = masks_stores(s->t) ? tile : up(tile, lanes) * lanes;
+	p->b.tile = p->b.pitch = lanes * 2;
 	for (int64_t i = 1; i <= most + 1; i++) {
 		if (!set_rows(p, i <= most ? i : p->m, tile))
 			continue;
@@ -244,7 +254,7 @@ bool stage_choose(struct stage *s, const struct kcopy *cp, int loop)
 	p->bytes = (int64_t)tgc_type_bytes((tgc_type)k->insts[p->b.value].type);
 	struct access a = access_of(k, p, &p->a, p->row), b = access_of(k, p, &p->b, p->lane);
 	int64_t room = s->t->l2_bytes / p->bytes / p->k;
-	bool near = a.step == 1 || (a.own == 1 && a.step <= room / 2);
+	bool near = a.step == 1 || (a.own == 1 && a.step * tile_rows(s->t) <= room * ROWS_A_LINE);
 	if (!a.loads || !b.loads || a.written || b.written || (near && b.own == 1 && b.step <= room / 4))
 		return false;
 	p->a.copied = !near;

@@ -6,7 +6,9 @@
 
 #include <stdlib.h>
 
-enum { GUESS = 64, PANEL_BLOCKS = 4, MANY_ROWS = 512 };
+enum { GUESS = 64, PANEL_BLOCKS = 4, MANY_ROWS = 512, MANY_TILES = 4 };
+// Steps a multiplication takes until its sum can be added to; accumulators more than that for loads that come late.
+enum { LATENCY = 4, SPARE = 2 };
 
 // ---- iterations
 
@@ -418,13 +420,14 @@ int tile_heaviest(const struct kernel *k, int region, bool in_red)
 	return own > most ? own : most;
 }
 
-// At most `most` of n, a divisor if a good one is near, else tiles of even size.
-static int even(int64_t n, int most)
+// At most `most` of n, a divisor if a good one is near, else tiles of even size. Where there are many tiles, less
+// than `least` is no good one: the last tile is another then, and one in many.
+static int even(int64_t n, int most, int least)
 {
 	if (n <= most)
 		return n < 1 ? 1 : (int)n;
 	for (int m = most; m > most / 2; m--)
-		if (n % m == 0)
+		if (n % m == 0 && (m >= least || n < (int64_t)MANY_TILES * most))
 			return m;
 	int64_t tiles = (n + most - 1) / most;
 	return (int)((n + tiles - 1) / tiles);
@@ -534,9 +537,10 @@ static int register_tile(struct tile *s, struct tile_axis *axis, int n, int lane
 	int most = rows(s, v) / carries;
 	if (tile_heaviest(s->k, body, false) > 24) // registers for what operands are computed from
 		most = most > 4 ? 4 : most;
-	axis[row].unroll = even(axis[row].n, most < 1 ? 1 : most);
 	kernel_depends(s->k, axis[row].loop, s->scratch);
 	axis[row].peel = red_has_condition(s, body);
+	int least = axis[row].peel ? 1 : (s->t->fma_ports * LATENCY + SPARE) / (v * carries);
+	axis[row].unroll = even(axis[row].n, most < 1 ? 1 : most, least);
 	return order(s, axis, n, lane, row, body);
 }
 
