@@ -165,6 +165,7 @@ static void emit_serial(struct emit *e, int loop)
 		carry_inits(e, &s, i);
 	if (e->arena.failed)
 		return;
+	emit_ahead(e, loop);
 	open_serial(e, &s);
 	emit_region(e, l->body);
 	close_serial(e, &s);

@@ -155,6 +155,9 @@ LLVMValueRef emit_streams_to(const struct emit *e, int buf, const struct address
 void emit_stream_store(struct emit *e, LLVMValueRef aligned, LLVMValueRef x, LLVMValueRef p, unsigned bytes);
 void emit_streams_end(struct emit *e); // before it returns
 
+// ---- emit_llvm_ahead.c: what is loaded behind a loop ----
+void emit_ahead(struct emit *e, int loop);
+
 // ---- emit_llvm_memory.c: loads, stores, tables ----
 void emit_load(struct emit *e, int inst);
 void emit_store(struct emit *e, int inst);

@@ -525,6 +525,65 @@ static void test_halves(void **state)
 	}
 }
 
+// ---- what is asked for ahead of a loop ----
+
+static int prefetches(const char *body)
+{
+	char *error = NULL, *llvm = NULL;
+	void *object = NULL;
+	size_t bytes;
+	int n = 0;
+	struct kernel *k = kernel_parse(body, &error);
+	if (!k)
+		fail_msg("%s", error);
+	error = emit_llvm_object(k, &run_targets[2], "tile", &object, &bytes, &llvm, NULL);
+	assert_null(error);
+	for (const char *at = llvm; (at = strstr(at, "call void @llvm.prefetch")) != NULL; at++)
+		n++;
+	free(object);
+	free(llvm);
+	kernel_free(k);
+	return n;
+}
+
+#define TILE_THEN(TERMS, REST)                                                                                 \
+	FRAME(4) "  for block %0 = 0 .. 4 {\n"                                                                 \
+		 "    for unroll %1 = 0 .. 6 {\n"                                                              \
+		 "      for unroll %2 = 0 .. 2 {\n"                                                            \
+		 "        for lane %3 = 0 .. 8 {\n"                                                            \
+		 "          for serial %4 = 0 .. " TERMS " carry %5 = f32:0 add {\n"                           \
+		 "            %6 = affine 0 24*%1 144*%0 1*%4\n"                                               \
+		 "            %7 = affine 0 8*%2 1*%3 16*%4\n"                                                 \
+		 "            %8 = load b0 [%6]\n"                                                             \
+		 "            %9 = load b3 [%7]\n"                                                             \
+		 "            %10 = fma f32 %8, %9, %5\n"                                                      \
+		 "          } yield %10 -> %11\n" REST                                                         \
+		 "        }\n"                                                                                 \
+		 "      }\n"                                                                                   \
+		 "    }\n"                                                                                     \
+		 "  }\n"
+#define ADD_TO(PLACE)                                                                                          \
+	"          %12 = affine 0 192*%0 32*%1 8*%2 1*%3\n" PLACE                                              \
+	"          %14 = add f32 %13, %11\n"                                                                   \
+	"          store b1 [%12] %14\n"
+
+// Six rows of two vectors, 64 bytes each and 128 apart, are six lines. Not what the loop decides the place of, not
+// for a short loop's sake.
+static void test_asked_ahead(void **state)
+{
+	(void)state;
+	assert_int_equal(prefetches(TILE_THEN("24", ADD_TO("          %13 = load b1 [%12]\n"))), 6);
+	assert_int_equal(prefetches(TILE_THEN("3", ADD_TO("          %13 = load b1 [%12]\n"))), 0);
+	assert_int_equal(prefetches(TILE_THEN("24", "          %15 = cast i64 %11\n"
+	                                            "          %16 = minimum i64 %15, 9\n"
+	                                            "          %17 = maximum i64 %16, 0\n"
+	                                            "          %18 = affine 0 1*%17 1*%3\n"
+	                                            "          %13 = load b1 [%18]\n"
+	                                            "          %12 = affine 0 192*%0 32*%1 8*%2 1*%3\n"
+	                                            "          store b1 [%12] %13\n")),
+	                 0);
+}
+
 // ---- where loops begin ----
 
 static const char *row_text(const char *name)
@@ -597,6 +656,7 @@ int main(void)
 	    cmocka_unit_test(test_casts),
 	    cmocka_unit_test(test_halves),
 	    cmocka_unit_test(test_accuracy),
+	    cmocka_unit_test(test_asked_ahead),
 	    cmocka_unit_test(test_short_loops_are_aligned),
 	    cmocka_unit_test(test_refused),
 	};
