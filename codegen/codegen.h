@@ -157,7 +157,8 @@ int kernel_src(const struct kernel *k, int inst, int i);
 // v's region is kernel.insts[v].region; for a K_INDEX or K_ARG that is the loop's body.
 int kernel_region_depth(const struct kernel *k, int region); // 0 for a phase
 bool kernel_region_within(const struct kernel *k, int region, int outer); // outer itself, or nested in it
-bool kernel_trip(const struct kernel *k, int loop, int64_t *n); // constant number of iterations
+bool kernel_trip(const struct kernel *k, int loop, int64_t *n); // constant bounds: number of iterations
+bool kernel_apart(const struct kernel *k, int loop, int64_t *n); // the same for bounds that move together
 struct kmma kernel_mma(const struct kernel *k, int inst);
 int64_t kernel_mma_imm(const struct kmma *m);
 struct kcopied kernel_copied(const struct kernel *k, int inst);

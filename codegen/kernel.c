@@ -201,6 +201,20 @@ bool kernel_trip(const struct kernel *k, int loop, int64_t *n)
 	return true;
 }
 
+bool kernel_apart(const struct kernel *k, int loop, int64_t *n)
+{
+	const struct kloop *l = &k->loops[loop];
+	const struct kinst *lo = &k->insts[l->lo], *hi = &k->insts[l->hi];
+	bool sum = lo->op == K_AFFINE, same = hi->op == K_AFFINE && hi->nsrc == (sum ? lo->nsrc : 1);
+	if (kernel_trip(k, loop, n))
+		return true;
+	for (int i = 0; same && i < hi->nsrc; i++)
+		same = kernel_src(k, l->hi, i) == (sum ? kernel_src(k, l->lo, i) : l->lo) &&
+		       k->coefs[hi->src_at + i] == (sum ? k->coefs[lo->src_at + i] : 1);
+	*n = same ? hi->imm - (sum ? lo->imm : 0) : 0;
+	return *n > 0;
+}
+
 bool kernel_expands(const struct kinst *in)
 {
 	bool expands = in->op < OP_COUNT && type_is_float(in->type) && op_info[in->op].llvm_f[0] == '*';

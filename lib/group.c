@@ -5,7 +5,7 @@
 // reductions join a group whose rows they reduce. Not here: which values are stored (group_store.c).
 #include "plan.h"
 
-enum { MAX_OPS = 64, MAX_EPILOGUE = 48, MAX_REDUCTIONS = 5, MAX_DEPTH = 128, TINY_ELEMS = 16 };
+enum { MAX_OPS = 64, MAX_EPILOGUE = 48, MAX_REDUCTIONS = 5, MAX_DEPTH = 128, TINY_ELEMS = 16, FEW_RESULTS = 6144 };
 enum {
 	NEED_OPERAND = 1, // an operand of a contraction, behind movement
 	NEED_REPEAT = 2,  // elements are asked for several times
@@ -185,14 +185,14 @@ static bool rows_stay(const struct prog *p, int r)
 	return trailing(p, r) && (rows >= 16 || prog_elems(p, p->nodes[r].src[0]) <= 32768);
 }
 
-// Chunks of the reduced range: enough blocks for any number of threads, each of at least 4096 elements; a
-// function of the shape alone.
-static int64_t chunks(const struct prog *p, int r)
+// Chunks of the reduced range: enough blocks for any number of threads, none too small; a function of shape and
+// target record alone.
+static int64_t chunks(const struct prog *p, const struct target *t, int r)
 {
 	const struct pnode *x = &p->nodes[p->nodes[r].src[0]];
 	int64_t kept = prog_elems(p, r), n = prog_elems(p, p->nodes[r].src[0]), limit = 1, want;
 	bool tail = trailing(p, r);
-	int64_t blocks = tail ? kept : (kept + 15) / 16;
+	int64_t blocks = tail ? kept : (kept + t->sum_columns - 1) / t->sum_columns;
 
 	for (int i = 0; i < x->rank; i++) {
 		if (p->nodes[r].attr[0] >> i & 1 && x->dims[i].n > 1) {
@@ -201,10 +201,10 @@ static int64_t chunks(const struct prog *p, int r)
 				break;
 		}
 	}
-	if (kept == 0 || blocks >= 32 || rows_stay(p, r))
+	if (kept == 0 || blocks >= t->sum_blocks / 4 || rows_stay(p, r))
 		return 1;
-	want = (128 + blocks - 1) / blocks;
-	want = want < n / (blocks * 4096) ? want : n / (blocks * 4096);
+	want = (t->sum_blocks + blocks - 1) / blocks;
+	want = want < n / (blocks * t->sum_elems) ? want : n / (blocks * t->sum_elems);
 	want = want < limit ? want : limit;
 	return want < 2 ? 1 : want;
 }
@@ -596,7 +596,7 @@ static void reduce(struct grouping *g, int v)
 	if (at < 0) {
 		at = group_open(g, GROUP_REDUCE, v, s, level, g->ngroups);
 		g->groups[at].resident = rows_stay(g->prog, v);
-		g->groups[at].split = chunks(g->prog, v);
+		g->groups[at].split = chunks(g->prog, g->target, v);
 	}
 	a = &g->groups[at];
 	a->level = level > a->level ? level : a->level;
@@ -623,13 +623,13 @@ static int64_t even(int64_t chunks, int64_t axis)
 	return chunks;
 }
 
-// The same for a contraction with few results: its outermost contracted axis in chunks of about a million
-// multiplications. A last, shorter chunk would be loops of its own.
-static int64_t chunks_of_contraction(const struct prog *p, int v)
+// The same for a contraction with few results: its outermost contracted axis. A last, shorter chunk would be loops
+// of its own.
+static int64_t chunks_of_contraction(const struct prog *p, const struct target *t, int v)
 {
 	const struct pnode *n = &p->nodes[v];
 	const struct tg_caxis *x = (const struct tg_caxis *)(const void *)n->attr;
-	int64_t blocks = (prog_elems(p, v) + 383) / 384, limit = 0, want;
+	int64_t blocks = (prog_elems(p, v) + t->product_results - 1) / t->product_results, limit = 0, want;
 	double products = (double)prog_elems(p, v);
 
 	for (int i = 0; i < n->nattr / 8; i++) {
@@ -640,10 +640,11 @@ static int64_t chunks_of_contraction(const struct prog *p, int v)
 		products *= (double)axis_size(p, n, &x[i]);
 		limit = limit ? limit : axis_size(p, n, &x[i]);
 	}
-	if (blocks == 0 || blocks >= 16 || products < 4e6)
+	if (blocks == 0 || blocks >= t->product_blocks / 2 || products < 4 * t->product_terms ||
+	    (t->products && !has_window(n) && prog_elems(p, v) > FEW_RESULTS)) // a library may take it
 		return 1;
-	want = (32 + blocks - 1) / blocks;
-	want = want < (int64_t)(products / 1e6) ? want : (int64_t)(products / 1e6);
+	want = (t->product_blocks + blocks - 1) / blocks;
+	want = want < (int64_t)(products / t->product_terms) ? want : (int64_t)(products / t->product_terms);
 	want = want < limit ? want : limit;
 	return want < 2 ? 1 : even(want, limit);
 }
@@ -662,7 +663,7 @@ static void head(struct grouping *g, int v, int kind)
 	}
 	at = group_open(g, kind, v, v, level, g->ngroups);
 	g->groups[at].ops = ops;
-	g->groups[at].split = kind == GROUP_CONTRACT ? chunks_of_contraction(g->prog, v) : 1;
+	g->groups[at].split = kind == GROUP_CONTRACT ? chunks_of_contraction(g->prog, g->target, v) : 1;
 	own(g, v, at, kind == GROUP_CONTRACT ? AT_FULL : AT_NONE);
 	g->vals[v].depth = 0;
 }

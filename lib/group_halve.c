@@ -1,10 +1,11 @@
 // A split reduction's second phase in the next step: a barrier less.
-// In:  a plan with its steps in order, memory not placed yet. Out: as many steps; where a step's split groups
+// In:  a plan with its steps in order, memory not placed yet. Out: on a CPU as many steps; where a step's split groups
 // can all be finished by the next one, they only store their partial results, and groups that finish them stand
 // in the next step. What of that step reads their roots need not wait: each thread finishes those it needs for
 // itself, into its scratch, in the same order (group.pre). So the sums of a batch norm are finished where they
-// are used first, and a bias's update runs beside the next kernel. Not here: how that is computed
-// (codegen/lower_pre.c), steps side by side (group_side.c).
+// are used first, and a bias's update runs beside the next kernel. On a GPU, where every block would finish them
+// again, both halves are steps of their own instead, which may find others to run beside, each for itself
+// (plan_part). Not here: how that is computed (codegen/lower_pre.c), steps side by side (group_side.c).
 #include "plan.h"
 
 #include <stdlib.h>
@@ -225,6 +226,48 @@ static bool only_chunks(struct plan *p, struct group *g)
 	g->nroots = 1;
 	g->half = HALF_CHUNKS;
 	return g->roots && g->root_bufs;
+}
+
+static struct pstep step_of(int group)
+{
+	return (struct pstep){.kind = STEP_KERNEL, .group = group, .ngroups = 1, .kernel = -1};
+}
+
+bool plan_part(struct plan *p, const struct target *t)
+{
+	struct group *groups = ARENA_ARRAY(&p->arena, struct group, 2 * p->ngroups + 1);
+	struct pstep *steps = ARENA_ARRAY(&p->arena, struct pstep, p->nsteps + p->ngroups + 1);
+	int ngroups = 0, nsteps = 0;
+
+	if (p->arena.failed)
+		return false;
+	if (t->family != FAMILY_CUDA)
+		return true;
+	for (int i = 0; i < p->nsteps; i++) {
+		const struct pstep *s = &p->steps[i];
+		bool parts;
+
+		steps[nsteps] = *s;
+		steps[nsteps++].group = ngroups;
+		if (s->kind != STEP_KERNEL)
+			continue;
+		assert(s->ngroups == 1);
+		parts = is_split(&p->groups[s->group]) && comes_apart(p, s->group);
+		groups[ngroups++] = p->groups[s->group];
+		if (!parts)
+			continue;
+		steps[nsteps] = step_of(ngroups);
+		nsteps++;
+		groups[ngroups] = p->groups[s->group];
+		groups[ngroups].half = HALF_FINISH;
+		if (!only_chunks(p, &groups[ngroups++ - 1]))
+			return false;
+	}
+	p->groups = groups;
+	p->ngroups = ngroups;
+	p->steps = steps;
+	p->nsteps = nsteps;
+	return true;
 }
 
 // Groups of a step, and behind them those that finish what the step before it left (first, n).

@@ -3,7 +3,8 @@
 // which stand one behind the other. A step moves up to an earlier one over steps that it does not touch: neither
 // reads or writes what the other writes, and nothing is stored to a variable before what may raise an error.
 // It pays where one of the two is short, or where they read the same memory; two long kernels would only get in
-// each other's way. On a GPU only maps join: what reductions and products share of a block's memory would add up.
+// each other's way. On a GPU maps, sums in chunks and what finishes those join: what others share of a block's
+// memory would add up.
 // Not here: groups with one body (group_merge.c), how blocks are shared (codegen/pass/bind.c).
 #include "plan.h"
 
@@ -47,6 +48,13 @@ static bool share_memory(struct siding *s, struct arena *scratch)
 	return leaf != NULL;
 }
 
+static bool joins(const struct target *t, const struct group *g)
+{
+	if (t->family == FAMILY_CUDA)
+		return g->kind == GROUP_MAP || (g->kind == GROUP_REDUCE && g->split > 1) || g->half == HALF_FINISH;
+	return g->kind == GROUP_MAP || g->kind == GROUP_REDUCE || g->kind == GROUP_CONTRACT;
+}
+
 static bool learn(struct siding *s, const bool *raises)
 {
 	struct plan *p = s->p;
@@ -73,9 +81,7 @@ static bool learn(struct siding *s, const bool *raises)
 		x->ns = group_ns(p, s->t, g, bytes, &size);
 		x->phases = g->nroots + (g->split > 1 ? 2 : 0);
 		x->raises = raises[p->steps[i].group];
-		x->fits = (g->kind == GROUP_MAP ||
-		           (s->t->family == FAMILY_CPU && (g->kind == GROUP_REDUCE || g->kind == GROUP_CONTRACT))) &&
-		          !x->raises && !size.flags;
+		x->fits = joins(s->t, g) && !x->raises && !size.flags;
 	}
 	return true;
 }
@@ -90,6 +96,8 @@ static void mark(const struct siding *s, int step)
 		s->read[s->memory[s->p->node_buf[x->reads[k].node]]] = step + 1;
 	for (int k = 0; k < g->nroots; k++)
 		s->written[s->memory[g->root_bufs[k]]] = step + 1;
+	if (g->half == HALF_FINISH)
+		s->read[s->memory[g->scratch_buf]] = step + 1;
 }
 
 static bool touched(const struct siding *s, int step, int buf, bool write)
@@ -139,19 +147,64 @@ static bool pays(const struct siding *s, int step, int first, double shared)
 	       s->t->launch_ns + shared / s->t->bandwidth > (mine < longest ? mine : longest) / HINDER;
 }
 
-// The nearest earlier beginning that the step can run beside; -1.
+// The nearest earlier beginning that the step can run beside; on a GPU the farthest: what is short and has little to
+// wait for gathers where the first of its kind stands. -1.
 static int place(const struct siding *s, int step)
 {
+	int found = -1;
+
 	for (int k = s->norder - 1; k >= 0 && k >= s->norder - WINDOW; k--) {
 		double shared = 0;
 
 		for (int m = s->order[k]; m >= 0; m = s->items[m].next)
 			if (follows(s, step, m, &shared))
-				return -1;
+				return found;
 		if (pays(s, step, s->order[k], shared))
-			return s->order[k];
+			found = s->order[k];
+		if (found >= 0 && s->t->family == FAMILY_CPU)
+			return found;
 	}
-	return -1;
+	return found;
+}
+
+// What finishes sums that no later step reads goes to the end, to the others of its kind.
+static bool sink(struct siding *s, struct arena *scratch)
+{
+	struct plan *p = s->p;
+	int32_t *last = ARENA_ARRAY(scratch, int32_t, p->nsteps + 1);
+	struct pstep *steps = ARENA_ARRAY(&p->arena, struct pstep, p->nsteps + 1);
+	struct item *items = ARENA_ARRAY(scratch, struct item, p->nsteps + 1);
+	int n = 0, nlast = 0;
+
+	if (scratch->failed || p->arena.failed)
+		return false;
+	for (int i = 0; i < p->nsteps; i++) {
+		bool sinks = p->steps[i].kind == STEP_KERNEL && s->items[i].fits &&
+		             p->groups[p->steps[i].group].half == HALF_FINISH;
+		double shared = 0;
+
+		if (sinks)
+			mark(s, i);
+		for (int k = i + 1; k < p->nsteps && sinks; k++)
+			sinks = !follows(s, i, k, &shared);
+		if (sinks) {
+			last[nlast++] = i;
+			continue;
+		}
+		items[n] = s->items[i];
+		steps[n++] = p->steps[i];
+	}
+	for (int i = 0; i < nlast; i++) {
+		items[n] = s->items[last[i]];
+		steps[n++] = p->steps[last[i]];
+	}
+	for (int i = 0; i < n; i++)
+		items[i].last = i;
+	memset(s->read, 0, sizeof *s->read * (size_t)p->nbufs);
+	memset(s->written, 0, sizeof *s->written * (size_t)p->nbufs);
+	p->steps = steps;
+	s->items = items;
+	return true;
 }
 
 static void join_all(struct siding *s)
@@ -217,7 +270,7 @@ bool plan_beside(struct plan *p, const struct target *t, struct arena *scratch)
 		return false;
 	if (scalars > MOST_SCALARS)
 		return true;
-	ok = share_memory(&s, scratch) && learn(&s, raises);
+	ok = share_memory(&s, scratch) && learn(&s, raises) && (t->family == FAMILY_CPU || sink(&s, scratch));
 	if (ok) {
 		join_all(&s);
 		ok = rebuild(&s);

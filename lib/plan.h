@@ -119,7 +119,18 @@ struct target { // checked-in record; runtime chooses one, tests may name one
 	bool products;          // a library computes plain products of matrices
 	bool halves;            // 16-bit floats stay so in memory: to widen them is nothing beside reading them
 	int again_ops;          // operations of a value that may be computed again rather than stored
+	// What is reduced to few results is so in chunks, each by a block.
+	int sum_columns;        // of a sum, results that a block has side by side
+	int sum_blocks;         // as many are enough
+	int64_t sum_elems;      // at least so many in a chunk
+	int64_t product_results; // of a product, results of a block
+	int product_blocks;
+	double product_terms;   // multiplications of a chunk, about
 };
+// Of a processor's threads.
+#define TARGET_CHUNKS                                                                                          \
+	.again_ops = 1, .sum_columns = 16, .sum_blocks = 128, .sum_elems = 4096, .product_results = 384,       \
+	.product_blocks = 32, .product_terms = 1e6
 
 enum buffer_class {
 	BUF_LEAF,   // memory of leaf `index`
@@ -234,7 +245,9 @@ void layout_weights(struct prog *p, const struct target *t);
 bool layout_activations(struct plan *p, struct arena *scratch); // strides; false: out of memory
 // group_side.c: steps side by side; false: out of memory
 bool plan_beside(struct plan *p, const struct target *t, struct arena *scratch);
-bool plan_halve(struct plan *p, const struct target *t, struct arena *scratch); // group_halve.c; false: out of memory
+// group_halve.c; false: out of memory
+bool plan_part(struct plan *p, const struct target *t);
+bool plan_halve(struct plan *p, const struct target *t, struct arena *scratch);
 bool plan_order(struct plan *p, struct arena *scratch); // order.c: outputs to buffers, in place or copied; steps
 int plan_buf(struct plan *p, int cls, int index, int node); // a new buffer shaped like the pnode, row-major
 struct plan *plan_new(const struct host_alloc *h); // empty; NULL: out of memory

@@ -221,7 +221,7 @@ static bool build(struct plan *p, const struct linear *l, const struct target *t
 	return !p->arena.failed && start(&g, p, t, scratch) && group_build(&g) && group_store(&g) &&
 	       fill(&g, scratch) && group_merge(p, scratch) && group_chain(p, t, scratch) &&
 	       plan_order(p, scratch) &&
-	       layout_activations(p, scratch) && (!beside || (plan_beside(p, t, scratch) && plan_halve(p, t, scratch))) &&
+	       layout_activations(p, scratch) && (!beside || (plan_part(p, t) && plan_beside(p, t, scratch) && plan_halve(p, t, scratch))) &&
 	       plan_products(p, t) && plan_place(p) &&
 	       !p->arena.failed;
 }

@@ -8,7 +8,7 @@
 	{                                                                                                      \
 		.name = NAME, .features = FEATURES, .vector_bytes = VECTOR, .vector_regs = REGS,               \
 		.fma_ports = PORTS, .l1_bytes = 32 << 10, .l2_bytes = (L2_KIB) << 10, .l3_bytes = 32 << 20,    \
-		.bandwidth = 20, .flops = FLOPS, .launch_ns = 500, .again_ops = 1                              \
+		.bandwidth = 20, .flops = FLOPS, .launch_ns = 500, TARGET_CHUNKS                               \
 	}
 
 static const struct target hosts[] = {
@@ -28,7 +28,9 @@ static const struct target portable[] = {
 		.family = FAMILY_CUDA, .name = "sm_" #SM, .vector_bytes = 16, .vector_regs = 128,              \
 		.fma_ports = 4, .l1_bytes = 48 << 10, .l2_bytes = (int64_t)L2_MIB << 20,                       \
 		.l3_bytes = (int64_t)L2_MIB << 20, .bandwidth = BANDWIDTH, .flops = FLOPS, .launch_ns = 1200,  \
-		.sm = SM, .processors = PROCESSORS, .shared_bytes = 48 << 10, .halves = true, .again_ops = 16  \
+		.sm = SM, .processors = PROCESSORS, .shared_bytes = 48 << 10, .halves = true, .again_ops = 16, \
+		.sum_columns = 16, .sum_blocks = 2 * (PROCESSORS), .sum_elems = 4096, .product_results = 2048, \
+		.product_blocks = PROCESSORS, .product_terms = 5e6                                             \
 	}
 
 static const struct target gpus[] = {

@@ -11,7 +11,8 @@ const struct target kernel_row_target = {.name = "x86-64-v3",
                                          .l3_bytes = 32 << 20,
                                          .bandwidth = 20,
                                          .flops = 100,
-                                         .launch_ns = 1000};
+                                         .launch_ns = 1000,
+                                 TARGET_CHUNKS};
 
 char *kernel_row_print(const struct kernel *k)
 {

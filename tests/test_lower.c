@@ -18,7 +18,8 @@ static const struct target v4 = {.name = "x86-64-v4",
                                  .l3_bytes = 32 << 20,
                                  .bandwidth = 20,
                                  .flops = 110,
-                                 .launch_ns = 1000};
+                                 .launch_ns = 1000,
+                                 TARGET_CHUNKS};
 static const struct target v1 = {.name = "x86-64",
                                  .vector_bytes = 16,
                                  .vector_regs = 16,
@@ -28,7 +29,8 @@ static const struct target v1 = {.name = "x86-64",
                                  .l3_bytes = 32 << 20,
                                  .bandwidth = 20,
                                  .flops = 20,
-                                 .launch_ns = 1000};
+                                 .launch_ns = 1000,
+                                 TARGET_CHUNKS};
 
 enum { MAX_BUFS = 24 };
 

@@ -23,7 +23,8 @@ static const struct target v4 = {.name = "x86-64-v4",
                                  .l3_bytes = 32 << 20,
                                  .bandwidth = 20,
                                  .flops = 110,
-                                 .launch_ns = 1000};
+                                 .launch_ns = 1000,
+                                 TARGET_CHUNKS};
 
 enum { MAX_OUTS = 64 };
 struct net {

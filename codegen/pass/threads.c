@@ -130,24 +130,26 @@ static void flat(struct kcopy *cp, const struct axes *a, int vector)
 
 // ---- rows
 
-// Inside a row that `width` threads share.
-static void row(struct kcopy *cp, const struct axes *a, int at, enum place place, int width)
+// Inside of a row that `width` threads share, or of some rows that are neighbours in memory.
+static void row(struct kcopy *cp, const struct axes *a, int at, enum place place, int width, int vector)
 {
 	struct threads *s = cp->user;
 	enum place was = s->place;
 	int width_was = s->width;
 	s->place = place;
 	s->width = width;
-	body(cp, a, at, 1, K_NONE);
+	int loop = vector > 1 ? range(cp->b, AXIS_UNROLL, vector) : -1;
+	body(cp, a, at, vector, loop >= 0 ? kb_index(cp->b, loop) : K_NONE);
+	close(cp->b, loop);
 	s->place = was;
 	s->width = width_was;
 }
 
-static void rows(struct kcopy *cp, const struct axes *a, int width)
+static void rows(struct kcopy *cp, const struct axes *a, int width, int vector)
 {
 	struct threads *s = cp->user;
 	struct kbuild *b = cp->b;
-	int64_t groups = s->threads / width, tiles = (a->total + groups - 1) / groups;
+	int64_t units = a->total / vector, groups = s->threads / width, tiles = (units + groups - 1) / groups;
 	bool outside = s->place == IN_GRID;
 	int loop = outside && tiles > 1 ? range(b, AXIS_PAR, tiles) : -1;
 	int lanes = range(b, AXIS_LANE, groups);
@@ -155,8 +157,8 @@ static void rows(struct kcopy *cp, const struct axes *a, int width)
 		loop = range(b, AXIS_SERIAL, tiles);
 	int tile = loop >= 0 ? kb_index(b, loop) : kb_int(b, 0);
 	int at = kb_affine(b, 0, 2, (int64_t[]){groups, 1}, (int[]){tile, kb_index(b, lanes)});
-	int kept = threads_guard(b, &at, kb_int(b, a->total), a->total % groups);
-	row(cp, a, at, IN_ROW, width);
+	int kept = threads_guard(b, &at, kb_int(b, units), units % groups);
+	row(cp, a, at, IN_ROW, width, vector);
 	close(b, kept);
 	if (!outside)
 		close(b, loop);
@@ -165,16 +167,17 @@ static void rows(struct kcopy *cp, const struct axes *a, int width)
 		close(b, loop);
 }
 
-static void blocks(struct kcopy *cp, const struct axes *a, int threads)
+static void blocks(struct kcopy *cp, const struct axes *a, int threads, int vector)
 {
 	struct threads *s = cp->user;
 	struct kbuild *b = cp->b;
 	bool outside = s->place == IN_GRID;
 	int was = s->threads;
 	s->threads = outside ? threads : s->threads;
-	int loop = a->total > 1 ? range(b, outside ? AXIS_PAR : AXIS_SERIAL, a->total) : -1;
+	int64_t units = a->total / vector;
+	int loop = units > 1 ? range(b, outside ? AXIS_PAR : AXIS_SERIAL, units) : -1;
 	row(cp, a, loop >= 0 ? kb_index(b, loop) : kb_int(b, 0), outside ? IN_BLOCK : s->place,
-	    outside ? threads : s->width);
+	    outside ? threads : s->width, vector);
 	close(b, loop);
 	s->threads = was;
 }
@@ -200,10 +203,10 @@ static bool spread_par(struct kcopy *cp, int loop)
 		flat(cp, &a, how.vector);
 		break;
 	case SPREAD_ROWS:
-		rows(cp, &a, how.width);
+		rows(cp, &a, how.width, how.vector);
 		break;
 	case SPREAD_BLOCKS:
-		blocks(cp, &a, how.width);
+		blocks(cp, &a, how.width, how.vector);
 		break;
 	}
 	return true;

@@ -88,7 +88,7 @@ enum spread_kind { SPREAD_FLAT, SPREAD_ROWS, SPREAD_BLOCKS };
 struct spread {
 	enum spread_kind kind;
 	int width;  // ROWS: threads a row; BLOCKS at the phase: threads a block
-	int vector; // FLAT: neighbours that one thread takes, 1: one
+	int vector; // neighbours that are taken together, 1: one
 };
 void threads_axes(const struct kcopy *cp, int loop, struct axes *a);
 struct spread threads_spread(struct threads *s, const struct axes *a);

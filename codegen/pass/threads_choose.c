@@ -12,6 +12,8 @@ enum {
 	EACH = 4,            // elements of a row that a thread should have, in a group of a warp
 	EACH_OF_BLOCK = 8,   // in a block
 	AGAIN = 4096,        // terms that every block may reduce again
+	SECTOR = 32,         // bytes of memory that come together
+	FILL = 512,          // threads a multiprocessor
 };
 
 static int power_of_two(int64_t n) // at least n
@@ -131,9 +133,26 @@ static struct spread share_row(const struct threads *s, const struct axes *a, co
 	if (w < 2)
 		return flat;
 	if (w <= WARP && !(few && c->longest > 4 * WARP && !inside))
-		return (struct spread){.kind = SPREAD_ROWS, .width = w};
+		return (struct spread){.kind = SPREAD_ROWS, .width = w, .vector = 1};
 	int t = power_of_two((c->longest + EACH_OF_BLOCK - 1) / EACH_OF_BLOCK);
-	return (struct spread){.kind = SPREAD_BLOCKS, .width = t < 2 * WARP ? 2 * WARP : t};
+	return (struct spread){.kind = SPREAD_BLOCKS, .width = t < 2 * WARP ? 2 * WARP : t, .vector = 1};
+}
+
+// Sums of columns: a thread has some columns that lie together, and every so manyth row; threads that share those
+// columns add up then. vector 0: the columns do not lie so.
+static struct spread share_columns(const struct threads *s, const struct axes *a, const struct content *c)
+{
+	int v = c->bytes ? SECTOR / c->bytes : 1, w = 1;
+	if (v < 2 || a->n[a->count - 1] % v || s->place != IN_GRID)
+		return (struct spread){.vector = 0};
+	int64_t units = a->total / v, fill = (int64_t)s->tile.t->processors * FILL;
+	while (w < BLOCK_THREADS && 2 * w * units <= fill && 2 * w * EACH <= c->longest)
+		w *= 2;
+	return (struct spread){.kind = w == 1      ? SPREAD_FLAT
+	                               : w <= WARP ? SPREAD_ROWS
+	                                           : SPREAD_BLOCKS,
+	                       .width = w,
+	                       .vector = v};
 }
 
 struct spread threads_spread(struct threads *s, const struct axes *a)
@@ -142,12 +161,17 @@ struct spread threads_spread(struct threads *s, const struct axes *a)
 	struct content c = {0};
 	int last = a->loop[a->count - 1], body = k->loops[last].body;
 	if (s->tile.whole[a->loop[0]])
-		return (struct spread){.kind = SPREAD_BLOCKS, .width = s->threads};
+		return (struct spread){.kind = SPREAD_BLOCKS, .width = s->threads, .vector = 1};
 	look(k, body, -1, last, &c);
 	struct spread flat = {.kind = SPREAD_FLAT, .vector = vector_of(s, a, &c, body)};
 	if ((!c.par && !c.red) || c.ordered || s->place == IN_ROW || a->total < 0 || c.longest < SHORT_ROW)
 		return flat;
 	bool columns = !c.along_red || c.along_par;
+	if (!c.par && columns) {
+		struct spread how = share_columns(s, a, &c);
+		if (how.vector)
+			return how;
+	}
 	if (!c.par && columns && a->total >= (s->place == IN_GRID ? FEW_RESULTS : s->threads))
 		return flat;
 	return share_row(s, a, &c);
@@ -174,7 +198,7 @@ void threads_lanes_of_red(struct threads *s, int loop)
 		struct content c = {0};
 		int64_t n,
 		    score = 0; // of bounds that differ from row to row the verifier could not follow the index
-		if (kernel_trip(k, l, &n))
+		if (kernel_apart(k, l, &n))
 			score = n < width ? n : width;
 		look(k, k->loops[l].body, -1, l, &c);
 		score *= c.along_par ? 4 : 1;

@@ -28,18 +28,6 @@ static int only_loop(const struct kernel *k, int region)
 	return loop;
 }
 
-// Bounds that move together, as those of a chunk: by how much they differ.
-static bool apart(const struct kernel *k, const struct kloop *l, int64_t *n)
-{
-	const struct kinst *lo = &k->insts[l->lo], *hi = &k->insts[l->hi];
-	bool sum = lo->op == K_AFFINE, same = hi->op == K_AFFINE && hi->nsrc == (sum ? lo->nsrc : 1);
-	for (int i = 0; same && i < hi->nsrc; i++)
-		same = kernel_src(k, l->hi, i) == (sum ? kernel_src(k, l->lo, i) : l->lo) &&
-		       k->coefs[hi->src_at + i] == (sum ? k->coefs[lo->src_at + i] : 1);
-	*n = same ? hi->imm - (sum ? lo->imm : 0) : 0;
-	return *n > 0;
-}
-
 // Bounds that only loops around the reductions move: all indices that any row has, the others masked.
 static bool clip(const struct kernel *k, struct product *p, const struct kloop *l, int64_t *n)
 {
@@ -64,7 +52,7 @@ static bool find_terms(const struct kernel *k, struct product *p)
 		    k->insts[l->arg[0]].type != TGC_F32 || p->terms.count == TILE_AXES ||
 		    kernel_region_stores(k, l->body))
 			return false;
-		if (!kernel_trip(k, loop, &n) && !apart(k, l, &n) && !clip(k, p, l, &n))
+		if (!kernel_apart(k, loop, &n) && !clip(k, p, l, &n))
 			return false;
 		put(&p->terms, loop, n);
 		int inner = only_loop(k, l->body), next = l->next[0];

@@ -150,7 +150,7 @@ static void lanes_body(struct kcopy *cp, int old, int unroll, const int *init, i
 	int lo = kcopy_value(cp, cp->from->loops[old].lo), hi = kcopy_value(cp, cp->from->loops[old].hi);
 	int count = kb_affine(b, 0, 2, (int64_t[]){1, -1}, (int[]){hi, lo}),
 	    full = kb_idiv(b, count, unroll * w);
-	bool known = kernel_trip(cp->from, old, &n);
+	bool known = kernel_apart(cp->from, old, &n);
 	memcpy(out, init, sizeof *out * (size_t)ncarry(cp, old));
 	if (!known || n >= unroll * w)
 		full_vectors(cp, old, lo, full, unroll, init, out);
