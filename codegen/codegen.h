@@ -325,6 +325,7 @@ struct kpass {
 	const char *name;
 	void (*run)(struct kernel *k, const struct target *t);
 };
+void kpass_gather(struct kernel *k, const struct target *t);    // phases side by side with loops alike: one
 void kpass_merge(struct kernel *k, const struct target *t);     // neighbouring reductions over one range: one loop
 void kpass_keep(struct kernel *k, const struct target *t);      // costly values that the next loop of a row needs again
 void kpass_stage(struct kernel *k, const struct target *t);     // operands of products copied into scratch, in blocks

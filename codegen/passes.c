@@ -18,6 +18,7 @@ static const struct kpass cpu[] = {
 };
 
 static const struct kpass cuda[] = {
+    {"gather", kpass_gather},     // before merge, which looks at one phase at a time
     {"merge", kpass_merge},
     {"threads", kpass_threads},   // where the CPU has tile
     {"unroll", kpass_unroll},

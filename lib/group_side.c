@@ -79,7 +79,7 @@ static bool learn(struct siding *s, const bool *raises)
 			x->stores |= p->bufs[g->root_bufs[k]].cls == BUF_LEAF;
 		}
 		x->ns = group_ns(p, s->t, g, bytes, &size);
-		x->phases = g->nroots + (g->split > 1 ? 2 : 0);
+		x->phases = g->nroots + (g->split > 1 && g->half != HALF_FINISH ? 2 : 0);
 		x->raises = raises[p->steps[i].group];
 		x->fits = joins(s->t, g) && !x->raises && !size.flags;
 	}
@@ -167,6 +167,28 @@ static int place(const struct siding *s, int step)
 	return found;
 }
 
+static bool same_size(const struct plan *p, int step, int other)
+{
+	const struct group *a = &p->groups[p->steps[step].group], *b = &p->groups[p->steps[other].group];
+
+	return a->kind == b->kind && a->split == b->split && a->nroots == b->nroots &&
+	       same_space(&p->prog, a->main, b->main);
+}
+
+// Those of one size stand together: then kernels of several are equal, and compile once.
+static void by_size(const struct plan *p, int32_t *steps, int n)
+{
+	for (int i = 1; i < n; i++) {
+		int step = steps[i], at = i;
+
+		while (at > 0 && !same_size(p, steps[at - 1], step))
+			at--;
+		for (int k = i; at > 0 && k > at; k--)
+			steps[k] = steps[k - 1];
+		steps[at > 0 ? at : i] = step;
+	}
+}
+
 // What finishes sums that no later step reads goes to the end, to the others of its kind.
 static bool sink(struct siding *s, struct arena *scratch)
 {
@@ -194,6 +216,7 @@ static bool sink(struct siding *s, struct arena *scratch)
 		items[n] = s->items[i];
 		steps[n++] = p->steps[i];
 	}
+	by_size(p, last, nlast);
 	for (int i = 0; i < nlast; i++) {
 		items[n] = s->items[last[i]];
 		steps[n++] = p->steps[last[i]];

@@ -1,6 +1,7 @@
 // Pass merge: neighbouring loops over one range become one loop, so that what both read is read once.
 // RED: independent, and both load from a common buffer; the merged loop carries the union (max and sum of a row
-// in one pass). PAR: neither touches what the other stores.
+// in one pass). PAR: neither touches what the other stores. On a GPU a store of what a member has come to may stand
+// between them, if the later ones do not touch that buffer.
 // Requires the free level. Order within each reduction stays, so values do not change by a bit.
 #include "codegen.h"
 
@@ -8,11 +9,17 @@
 
 enum { MAX_CARRIES = 5, MAX_MEMBERS = 8, MAX_WORK = 128 };
 
+struct merging {
+	const struct target *t;
+	bool changed;
+};
 struct siblings {
 	int loops[MAX_MEMBERS];
 	int n, carries, last; // position of the last member's K_FOR in the region
 	bool *tainted;        // by instruction: hangs on a result of the group
 	uint8_t *access;      // by buffer
+	bool passes_stores;
+	bool *stored;         // by buffer: between the members
 };
 
 static bool reads_tainted(const struct kernel *k, int v, const bool *tainted);
@@ -70,6 +77,18 @@ static bool joins(const struct kcopy *cp, const struct siblings *g, int b)
 	       memory_allows(k, g, b, y->kind);
 }
 
+static bool touches_stored(const struct kernel *k, const struct siblings *g, int inst)
+{
+	uint8_t *mine = calloc((size_t)k->nbufs + 1, 1);
+	bool touches = !mine;
+	if (mine)
+		kernel_access(k, inst, mine);
+	for (int i = 0; i < k->nbufs && !touches; i++)
+		touches = mine[i] && g->stored[i];
+	free(mine);
+	return touches;
+}
+
 static int position(const struct kregion *r, int inst)
 {
 	int at = 0;
@@ -89,8 +108,12 @@ static void collect(const struct kcopy *cp, struct siblings *g)
 		int v = r->insts[at];
 		const struct kinst *in = &k->insts[v];
 		g->tainted[v] = reads_tainted(k, v, g->tainted);
-		if (in->op == K_STORE)
+		if (in->op == K_STORE && (!g->passes_stores || !g->tainted[v]))
 			return;
+		if (in->op == K_STORE)
+			g->stored[in->aux] = true;
+		else if (in->op == K_LOAD || in->op == K_FOR)
+			g->tainted[v] |= touches_stored(k, g, v);
 		if (in->op != K_FOR)
 			continue;
 		if (!g->tainted[v] && joins(cp, g, in->aux)) {
@@ -146,32 +169,35 @@ static bool merge(struct kcopy *cp, int loop)
 {
 	const struct kernel *k = cp->from;
 	const struct kloop *l = &k->loops[loop];
-	struct siblings g = {.loops = {loop}, .n = 1, .carries = l->ncarry};
+	struct merging *m = cp->user;
+	struct siblings g = {
+	    .loops = {loop}, .n = 1, .carries = l->ncarry, .passes_stores = m->t->family == FAMILY_CUDA};
 	if ((l->kind != AXIS_RED && l->kind != AXIS_PAR) || l->ncarry > MAX_CARRIES)
 		return false;
 	g.tainted = calloc((size_t)k->n + 1, sizeof *g.tainted);
 	g.access = calloc((size_t)k->nbufs + 1, 1);
-	if (g.tainted && g.access) {
+	g.stored = calloc((size_t)k->nbufs + 1, sizeof *g.stored);
+	if (g.tainted && g.access && g.stored) {
 		kernel_access(k, l->inst, g.access);
 		collect(cp, &g);
 	}
 	if (g.n > 1) {
 		bring_forward(cp, &g);
 		build(cp, &g);
-		*(bool *)cp->user = true;
+		m->changed = true;
 	}
 	free(g.tainted);
 	free(g.access);
+	free(g.stored);
 	return g.n > 1;
 }
 
 void kpass_merge(struct kernel *k, const struct target *t)
 {
-	(void)t;
-	bool changed = true;
-	for (int round = 0; round < 4 && changed;
+	struct merging m = {.t = t, .changed = true};
+	for (int round = 0; round < 4 && m.changed;
 	     round++) { // merged loops make neighbours of their inner loops
-		changed = false;
-		kernel_rebuild(k, merge, &changed);
+		m.changed = false;
+		kernel_rebuild(k, merge, &m);
 	}
 }

@@ -139,7 +139,9 @@ static void row(struct kcopy *cp, const struct axes *a, int at, enum place place
 	s->place = place;
 	s->width = width;
 	int loop = vector > 1 ? range(cp->b, AXIS_UNROLL, vector) : -1;
+	s->tile.accumulators = vector > 1 ? 2 : 1;
 	body(cp, a, at, vector, loop >= 0 ? kb_index(cp->b, loop) : K_NONE);
+	s->tile.accumulators = 1;
 	close(cp->b, loop);
 	s->place = was;
 	s->width = width_was;
