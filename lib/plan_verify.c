@@ -1,7 +1,8 @@
 // Is a plan sound?
 // In:  a plan. Out: NULL, or the first thing that is wrong.
 // Checks numbers and shapes of groups, that every value is read after it was written and before its memory is
-// written again, that no two live ranges of the arena overlap, and that outputs and variables get their values.
+// written again, that no two live ranges of the arena overlap, that outputs and variables get their values, and that
+// nothing is stored to a variable before what may raise an error.
 // Not here: the program (prog_verify.c), kernels.
 #include "plan.h"
 
@@ -367,6 +368,36 @@ static bool check_steps(struct check *c)
 	return true;
 }
 
+static bool stores(const struct plan *p, const struct pstep *s)
+{
+	if (s->kind == STEP_COPY)
+		return p->bufs[s->dst].cls == BUF_LEAF;
+	for (int k = s->group; k < s->group + s->ngroups; k++)
+		for (int i = 0; i < p->groups[k].nroots; i++)
+			if (p->bufs[plan_step_buf(s, p->groups[k].root_bufs[i])].cls == BUF_LEAF)
+				return true;
+	return false;
+}
+
+static bool check_raises(struct check *c)
+{
+	const struct plan *p = c->p;
+	struct arena scratch;
+	int stored = -1;
+	arena_init(&scratch, p->arena.host);
+	const bool *raises = group_raises(p, &scratch, false);
+	bool ok = raises || fail(c, "out of memory");
+	for (int i = 0; i < p->nsteps && ok; i++) {
+		const struct pstep *s = &p->steps[i];
+
+		stored = stored < 0 && stores(p, s) ? i : stored;
+		for (int k = s->group; k < s->group + s->ngroups && s->kind == STEP_KERNEL && stored >= 0 && ok; k++)
+			ok = !raises[k] || fail(c, "g%d: may raise an error after step %d stored to a variable", k, stored);
+	}
+	arena_free(&scratch);
+	return ok;
+}
+
 char *plan_verify(const struct plan *p)
 {
 	struct check c = {.p = p};
@@ -382,7 +413,7 @@ char *plan_verify(const struct plan *p)
 		ok = check_buf(&c, i);
 	for (int i = 0; i < p->ngroups && ok; i++)
 		ok = check_group(&c, i);
-	if (ok && check_steps(&c) && check_outs(&c))
+	if (ok && check_steps(&c) && check_outs(&c) && check_raises(&c))
 		check_arena(&c);
 	free(c.holds);
 	return c.t.p ? text_take(&c.t) : NULL;

@@ -5,8 +5,8 @@
 // What changes at every run without new addresses (late scalars, tables of pointers, error flags) lies in one
 // block of device memory that is copied before the graph, out of pinned memory that is not reused before it was
 // read. The host waits only for plans with checks: it looks at their flags before the steps that store to variables, so
-// that a failed one stores nothing, and at the end if a later step checks something. Under a trace every step is launched
-// by itself between two events. Not here: memory (cuda_device.c), copies (cuda_copy.c).
+// that a failed one stores nothing. What raises behind them only repeats checks (lib/order.c): nobody waits for that.
+// Under a trace every step is launched by itself between two events. Not here: memory (cuda_device.c), copies (cuda_copy.c).
 #include "cuda.h"
 
 #include <stdlib.h>
@@ -39,24 +39,22 @@ struct cuda_plan {
 
 // ---- where the flags are looked at -------------------------------------------------------------------------------
 
-static bool raises(const struct plan_entry *e, int step)
-{
-	const struct step_run *r = &e->steps[step];
-	for (int i = 0; i < r->nargs; i++)
-		if (e->plan->bufs[r->bufs[i * r->nsegs]].cls == BUF_FLAGS)
-			return true;
-	return false;
-}
-
-static void find_split(struct cuda_plan *p, const struct plan_entry *e)
+static bool find_split(struct cuda_plan *p, const struct plan_entry *e, const struct host_alloc *h)
 {
 	int n = e->plan->nsteps, first = 0;
-	bool before = false;
+	struct arena scratch;
+	arena_init(&scratch, h);
+	const bool *raises = group_raises(e->plan, &scratch, false);
 	while (first < n && !e->steps[first].stores)
-		before |= raises(e, first++);
-	p->split = before ? first : n;
-	for (int i = 0; i < n; i++)
-		p->checks[i >= p->split] |= raises(e, i);
+		first++;
+	p->split = first;
+	for (int i = 0; i < n && raises; i++)
+		for (int k = 0; k < e->plan->steps[i].ngroups; k++)
+			p->checks[i >= first] |= raises[e->plan->steps[i].group + k];
+	p->split = p->checks[0] ? first : n;
+	p->checks[0] |= p->checks[1] && p->split == n;
+	arena_free(&scratch);
+	return raises != NULL;
 }
 
 // ---- the block: scalars, one of 8 bytes a leaf; tables; flags --------------------------------------------------------
@@ -139,12 +137,11 @@ static tgc_status plan_of(struct tgc_context *c, struct plan_entry *e, struct cu
 	if (p)
 		return TGC_OK;
 	p = *out = e->own = calloc(1, sizeof *p);
-	if (!p || !lay_out(p, e)) {
+	if (!p || !lay_out(p, e) || !find_split(p, e, &c->host)) {
 		cuda_forget(e);
 		return context_fail(c, TGC_ERROR_MEMORY, "realize", "no memory for a plan");
 	}
 	p->gpu = cuda_of(c);
-	find_split(p, e);
 	p->block = device_alloc(c, "realize", p->bytes);
 	tgc_status s = p->block ? open_slots(c, p) : c->status;
 	if (!s)

@@ -219,6 +219,42 @@ static void test_nothing_stored(void **state)
 	tgc_context_free(&c);
 }
 
+// The gather's users want the first two rows, and its gradient looks at all indices once more: behind the first store, but
+// by then they are known to be right, and nobody waits for that.
+static void test_unread_index(void **state)
+{
+	float got[2];
+	tgc_context *c = must_open();
+	(void)state;
+	tgc_tensor *table = tgc_variable(tgc_full(c, TGC_F32, TGC_SHAPE(4), 5)), *g;
+	tgc_tensor *w = tgc_variable(tgc_full(c, TGC_F32, TGC_SHAPE(2), 7));
+	assert_int_equal(tgc_realize(table, w), TGC_OK);
+	for (int bad = 1; bad >= 0; bad--) {
+		const int32_t where[] = {0, 1, bad ? 9 : 2};
+		tgc_tensor *was = tgc_reshape(w, TGC_SHAPE(2)), *table_was = tgc_reshape(table, TGC_SHAPE(4));
+		tgc_tensor *rows = tgc_gather(table, tgc_from_data(c, TGC_I32, TGC_SHAPE(3), where), 0);
+		tgc_tensor *sum = tgc_sum(tgc_slice_axis(rows, 0, 0, 2), TGC_ALL_AXES, false), *loss = tgc_mul(sum, sum);
+		assert_int_equal(tgc_grad(loss, 1, &table, &g), TGC_OK);
+		tgc_assign(w, tgc_add(w, 1.0));
+		tgc_assign(table, tgc_sub(table, g));
+		reset();
+		assert_int_equal(tgc_flush(c), bad ? TGC_ERROR_INDEX : TGC_OK);
+		assert_int_equal(calls("cuStreamSynchronize"), 1);
+		tgc_clear_error(c);
+		if (bad) { // else the same assignments wait
+			tgc_assign(w, was);
+			tgc_assign(table, table_was);
+		}
+		check_read_f32(w, got, 2);
+		assert_true(got[0] == (bad ? 7 : 8) && got[1] == got[0]);
+		check_read_f32(tgc_slice_axis(table, 0, 0, 2), got, 2);
+		assert_true(got[0] == (bad ? 5 : -15) && got[1] == got[0]);
+	}
+	tgc_release(table);
+	tgc_release(w);
+	tgc_context_free(&c);
+}
+
 // The host goes on while data is on its way, and while a number comes back.
 static void test_no_waiting(void **state)
 {
@@ -463,7 +499,7 @@ int main(void)
 	    cmocka_unit_test(test_program),       cmocka_unit_test(test_index),
 	    cmocka_unit_test(test_sticky),        cmocka_unit_test(test_memory),
 	    cmocka_unit_test(test_failing_calls), cmocka_unit_test(test_poison),
-	    cmocka_unit_test(test_nothing_stored), cmocka_unit_test(test_no_waiting),
+	    cmocka_unit_test(test_nothing_stored), cmocka_unit_test(test_unread_index), cmocka_unit_test(test_no_waiting),
 	    cmocka_unit_test(test_trace),         cmocka_unit_test(test_evict),
 	};
 	return cmocka_run_group_tests(tests, open_folder, close_folder);

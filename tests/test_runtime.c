@@ -262,6 +262,26 @@ static void failed_check_stores_nothing(tgc_context *c)
 	assert_vector(was, 1, 2);
 }
 
+// Only the gradient looks at the last index: the gather's users want the first two.
+static void unread_index_stores_nothing(tgc_context *c)
+{
+	tgc_tensor *table = tgc_variable(tgc_full(c, TGC_F32, TGC_SHAPE(4), 5)), *w = tgc_variable(vector(c, 1, 2)), *g;
+	const int32_t at[3] = {0, 1, 9};
+	tgc_tensor *rows = tgc_gather(table, tgc_from_data(c, TGC_I32, TGC_SHAPE(3), at), 0), *was = tgc_reshape(w, TGC_SHAPE(2));
+	tgc_tensor *sum = tgc_sum(tgc_slice_axis(rows, 0, 0, 2), TGC_ALL_AXES, false), *loss = tgc_mul(sum, sum);
+	tgc_tensor *table_was = tgc_reshape(table, TGC_SHAPE(4));
+
+	assert_int_equal(tgc_realize(w, table), TGC_OK);
+	assert_int_equal(tgc_grad(loss, 1, &table, &g), TGC_OK);
+	tgc_assign(w, tgc_add(w, 1.0));
+	tgc_assign(table, tgc_sub(table, g));
+	assert_int_equal(tgc_flush(c), TGC_ERROR_INDEX);
+	tgc_clear_error(c);
+	tgc_assign(w, was);
+	tgc_assign(table, table_was);
+	assert_vector(w, 1, 2);
+}
+
 static void asked_for_later(tgc_context *c)
 {
 	tgc_tensor *v = tgc_variable(tgc_full(c, TGC_F32, TGC_SHAPE(1), 3));
@@ -354,6 +374,7 @@ ON_EACH(values_inside_the_run_fail_later)
 ON_EACH(swaps)
 ON_EACH(released_before_first_use)
 ON_EACH(failed_check_stores_nothing)
+ON_EACH(unread_index_stores_nothing)
 ON_EACH(asked_for_later)
 ON_EACH(programs_rerun)
 ON_EACH(programs_draw_anew)
@@ -483,6 +504,7 @@ int main(void)
 	    cmocka_unit_test(test_swaps),
 	    cmocka_unit_test(test_released_before_first_use),
 	    cmocka_unit_test(test_failed_check_stores_nothing),
+	    cmocka_unit_test(test_unread_index_stores_nothing),
 	    cmocka_unit_test(test_asked_for_later),
 	    cmocka_unit_test(test_programs_rerun),
 	    cmocka_unit_test(test_programs_draw_anew),

@@ -347,6 +347,14 @@ static void embedding(struct net *n)
 	out(n, h);
 }
 
+static void checked(struct net *n)
+{
+	tgc_tensor *a = state(n, TGC_SHAPE(40)), *b = state(n, TGC_SHAPE(12)), *ids = labels(n, 12, 40);
+
+	store(n, b, tgc_add(b, 1.0));
+	out(n, tgc_sum(tgc_gather(tgc_mul(a, a), ids, 0), TGC_AXES(0), false));
+}
+
 // ---- variables -----------------------------------------------------------------------------------------------------
 static void swap(struct net *n)
 {
@@ -958,6 +966,19 @@ static void never_finished(struct plan *p)
 		p->groups[i].half = p->groups[i].half == HALF_FINISH ? HALF_NONE : p->groups[i].half;
 }
 
+// A variable is stored to before an index is looked at.
+static void hasty(struct plan *p)
+{
+	struct pstep store = p->steps[0];
+	int at = 0;
+
+	while (p->bufs[p->groups[p->steps[at].group].root_bufs[0]].cls != BUF_LEAF)
+		at++;
+	for (store = p->steps[at]; at > 0; at--)
+		p->steps[at] = p->steps[at - 1];
+	p->steps[0] = store;
+}
+
 static void unfounded(struct plan *p)
 {
 	p->steps[1].group = p->steps[0].group;
@@ -978,6 +999,7 @@ static void test_refused(void **unused)
 	             {outside, {"mlp", mlp, 0, 0}},
 	             {waiting, {"norm_columns", norm_columns, 0, 0}},
 	             {never_finished, {"norm_columns", norm_columns, 0, 0}},
+	             {hasty, {"checked", checked, 0, 0}},
 	             {unfounded, {"norm_columns", norm_columns, 0, 0}},
 	             {reverse, {"norm_columns", norm_columns, 0, 0}}};
 
