@@ -14,10 +14,12 @@ struct settings {
 	const char *data, *out;
 	long epochs, seed, batch;
 	double lr;
+	tgc_type type; // of products
 };
 
 static const char USAGE[] =
-    "usage: fashion_mnist [--data DIR] [--epochs N] [--seed N] [--batch N] [--lr X] [--out FILE.safetensors]\n"
+    "usage: fashion_mnist [--data DIR] [--epochs N] [--seed N] [--batch N] [--lr X]\n"
+    "                     [--bf16 | --f16] [--out FILE.safetensors]\n"
     "\n"
     "Trains an MLP 784-512-10 with Adam and a linearly falling rate, and prints the test accuracy of each epoch.\n"
     "  --data DIR   folder with the four IDX files, gzipped or not\n"
@@ -26,6 +28,8 @@ static const char USAGE[] =
     "  --seed N     of weights and shuffling, default 0\n"
     "  --batch N    images a step, default 128\n"
     "  --lr X       first learning rate, default 0.001\n"
+    "  --bf16       products in bf16, the rest in f32\n"
+    "  --f16        the same in f16, with a loss scale\n"
     "  --out FILE   where the weights go; default: nowhere\n"
     "\n"
     "TGC_DEVICE=cpu|interp, TGC_THREADS=N, TGC_CACHE=DIR|0 and TGC_DEBUG are read as by any tgc program.\n";
@@ -53,9 +57,10 @@ static struct settings parse(int argc, char **argv)
 {
 	static const struct option options[] = {
 	    {"data", 1, 0, 'd'}, {"epochs", 1, 0, 'e'}, {"seed", 1, 0, 's'}, {"batch", 1, 0, 'b'},
-	    {"lr", 1, 0, 'l'},   {"out", 1, 0, 'o'},    {"help", 0, 0, 'h'}, {0, 0, 0, 0},
+	    {"lr", 1, 0, 'l'},   {"out", 1, 0, 'o'},    {"help", 0, 0, 'h'},
+	    {"bf16", 0, 0, 'w'}, {"f16", 0, 0, 'f'}, {0, 0, 0, 0},
 	};
-	struct settings s = {.epochs = 5, .batch = 128, .lr = 1e-3};
+	struct settings s = {.epochs = 5, .batch = 128, .lr = 1e-3, .type = TGC_F32};
 	for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;)
 		switch (c) {
 		case 'd': s.data = optarg; break;
@@ -64,6 +69,8 @@ static struct settings parse(int argc, char **argv)
 		case 'b': s.batch = integer("batch", optarg, 1); break;
 		case 'l': s.lr = strtod(optarg, NULL); break;
 		case 'o': s.out = optarg; break;
+		case 'w': s.type = TGC_BF16; break;
+		case 'f': s.type = TGC_F16; break;
 		case 'h': fputs(USAGE, stdout); exit(0);
 		default: fputs(USAGE, stderr); exit(2);
 		}
@@ -130,7 +137,9 @@ static int train(tgc_context *ctx, const struct settings *s, const tgc_dataset *
 	int64_t sizes[] = {784, 512, 10};
 	tgc_module *model = tgc_mlp(ctx, 3, sizes);
 	int64_t total = train_loader && s->epochs ? s->epochs * tgc_loader_batches(train_loader) : 1;
-	tgc_optim *opt = tgc_adamw(model, .lr = s->lr, .schedule = TGC_LINEAR, .total_steps = total);
+	tgc_optim *opt = tgc_adamw(model, .lr = s->lr, .schedule = TGC_LINEAR, .total_steps = total,
+	                           .loss_scale = s->type == TGC_F16 ? 65536 : 0);
+	tgc_autocast_begin(ctx, s->type);
 
 	for (long e = 1; e <= s->epochs && tgc_error_status(ctx) == TGC_OK; e++) {
 		char label[64];
@@ -143,6 +152,7 @@ static int train(tgc_context *ctx, const struct settings *s, const tgc_dataset *
 			printf("%s  loss %.4f  %.2f s  test accuracy %.2f %%\n", label, loss, trained, percent);
 		fflush(stdout);
 	}
+	tgc_autocast_end(ctx);
 	if (s->out && tgc_error_status(ctx) == TGC_OK && tgc_save(model, s->out) == TGC_OK)
 		printf("weights written to %s\n", s->out);
 	tgc_optim_free(&opt);

@@ -102,7 +102,7 @@ static tgc_tensor *apply_row(const char *op, row_formula *f, tgc_tensor *x, int 
 		if (x->node->dims[a].n == 0)
 			door_fail(&d, TGC_ERROR_SHAPE, "axis %d of %s is empty", axis, NODE_TEXT(x->node));
 		else
-			r = calc_done(&k, f(&k, x->node, 1u << a));
+			r = calc_done(&k, f(&k, calc_wide(&k, x->node), 1u << a));
 	}
 	return door_close(&d, r);
 }
@@ -205,7 +205,7 @@ tgc_tensor *tgc_cross_entropy(tgc_tensor *logits, tgc_tensor *labels)
 		door_fail(&d, TGC_ERROR_TYPE, "labels are %s, they must be signed integers or u8",
 		          tgc_type_name((tgc_type)y->type));
 	if (d.ok && door_type(&d, "logits", (tgc_type)x->type, 'F'))
-		r = calc_done(&k, cross_entropy(&k, x, y));
+		r = calc_done(&k, (x = calc_wide(&k, x)) ? cross_entropy(&k, x, y) : NULL);
 	return door_close(&d, r);
 }
 

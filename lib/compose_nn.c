@@ -5,13 +5,13 @@
 
 #include <math.h>
 
-static bool is_row(struct door *d, const char *name, const struct node *x, const tgc_tensor *p)
+static bool is_row(struct door *d, const char *name, const struct node *x, const struct node *p)
 {
-	if (!p || !door_same_type(d, x, p->node))
+	if (!p || !door_same_type(d, x, p))
 		return !p;
-	if (p->node->rank == 1 && p->node->dims[0].n == x->dims[x->rank - 1].n)
+	if (p->rank == 1 && p->dims[0].n == x->dims[x->rank - 1].n)
 		return true;
-	return door_fail(d, TGC_ERROR_SHAPE, "%s is %s, x %s", name, NODE_TEXT(p->node), NODE_TEXT(x));
+	return door_fail(d, TGC_ERROR_SHAPE, "%s is %s, x %s", name, NODE_TEXT(p), NODE_TEXT(x));
 }
 
 static struct node *layer_norm(struct calc *k, struct node *x, struct node *gamma, struct node *beta,
@@ -43,16 +43,19 @@ tgc_tensor *tgc_layer_norm(tgc_tensor *x, tgc_tensor *gamma, tgc_tensor *beta, d
 		t[n++] = beta;
 	struct door d = door_open("layer_norm", DOOR_SITE, gamma ? "x,gamma,beta" : "x,beta", n, t);
 	struct calc k = {.c = d.c};
-	struct node *r = NULL;
+	struct node *r = NULL, *v[3] = {NULL};
+	bool cast = d.ok; // there was memory for the casts
+	for (int i = 0; i < n && cast; i++)
+		cast = (v[i] = calc_wide(&k, t[i]->node)) != NULL;
+	struct node *g = gamma ? v[1] : NULL, *b = beta ? v[n - 1] : NULL;
 	if (d.ok && x->node->rank < 1)
 		door_fail(&d, TGC_ERROR_RANK, "x is a scalar, it has no last axis");
 	if (d.ok && !(eps >= 0))
 		door_fail(&d, TGC_ERROR_ARG, "eps is %g", eps);
-	if (d.ok && door_type(&d, "x", (tgc_type)x->node->type, 'F') && is_row(&d, "gamma", x->node, gamma) &&
-	    is_row(&d, "beta", x->node, beta))
-		r = calc_done(
-		    &k, layer_norm(&k, x->node, gamma ? gamma->node : NULL, beta ? beta->node : NULL, eps));
-	return door_close(&d, r);
+	if (d.ok && cast && door_type(&d, "x", (tgc_type)v[0]->type, 'F') && is_row(&d, "gamma", v[0], g) &&
+	    is_row(&d, "beta", v[0], b))
+		r = layer_norm(&k, v[0], g, b, eps);
+	return door_close(&d, calc_done(&k, r));
 }
 
 // x[N,C,H,W] -> [N,C,Ho,Wo,size,size]
@@ -156,13 +159,14 @@ static struct node *attention(struct calc *k, struct node *q, struct node *key, 
 	double scale = 1 / sqrt((double)q->dims[q->rank - 1].n);
 	int axes = scores->rank;
 	struct dim t = scores->dims[axes - 2], s = scores->dims[axes - 1];
+	scores = calc_wide(k, scores);
 	scores = calc_op2(k, OP_MUL, scores, calc_num(k, scores, scale));
 	if (causal) {
 		struct node *seen = calc_op2(k, OP_LE, calc_iota(k, TGC_I32, axes, axes - 1, s),
 		                             calc_iota(k, TGC_I32, axes, axes - 2, t));
-		scores = calc_select(k, seen, scores, calc_num(k, q, -(double)INFINITY));
+		scores = calc_select(k, seen, scores, calc_num(k, scores, -(double)INFINITY));
 	}
-	return calc_matmul(k, calc_softmax(k, scores, 1u << (axes - 1)), v);
+	return calc_matmul(k, calc_narrow(k, calc_softmax(k, scores, 1u << (axes - 1))), v);
 }
 
 static bool attention_fits(struct door *d, const struct node *q, const struct node *key, const struct node *v)
@@ -203,8 +207,10 @@ tgc_tensor *tgc_attention(tgc_tensor *q, tgc_tensor *k, tgc_tensor *v, bool caus
 	tgc_tensor *t[3] = {q, k, v};
 	struct door d = door_open("attention", DOOR_SITE, "q,k,v", 3, t);
 	struct calc expr = {.c = d.c};
-	struct node *r = NULL;
-	if (d.ok && attention_fits(&d, q->node, k->node, v->node))
-		r = calc_done(&expr, attention(&expr, q->node, k->node, v->node, causal));
-	return door_close(&d, r);
+	struct node *r = NULL, *x[3] = {NULL};
+	for (int i = 0; i < 3 && d.ok; i++)
+		x[i] = calc_narrow(&expr, t[i]->node);
+	if (x[0] && x[1] && x[2] && attention_fits(&d, x[0], x[1], x[2]))
+		r = attention(&expr, x[0], x[1], x[2], causal);
+	return door_close(&d, calc_done(&expr, r));
 }

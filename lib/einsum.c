@@ -244,22 +244,19 @@ static struct node *two_operands(struct calc *k, struct spec *s, struct node *x,
 	return calc_hold(k, build_contract(k->c, x, y, n, ax, s->out.n, dims));
 }
 
-static struct node *einsum(struct door *d, const char *text, int n, tgc_tensor *const *t)
+static struct node *einsum(struct door *d, struct calc *k, const char *text, int n, struct node *const *x)
 {
 	struct spec s = {.d = d, .text = text, .nin = n, .out.dots_at = -1};
-	struct calc k = {.c = d->c};
 	struct dim dims[TGC_MAX_RANK];
-	bool ok = door_type(d, "x", (tgc_type)t[0]->node->type, 'N') &&
-	          (n < 2 || door_same_type(d, t[0]->node, t[1]->node)) && parse(&s);
+	bool ok = door_type(d, "x", (tgc_type)x[0]->type, 'N') && (n < 2 || door_same_type(d, x[0], x[1])) && parse(&s);
 	for (int i = 0; ok && i < n; i++)
-		ok = bind(&s, i, t[i]->node);
+		ok = bind(&s, i, x[i]);
 	ok = ok && bind_result(&s);
 	for (int a = 0; ok && a < s.out.n; a++)
 		dims[a] = s.size[s.out.label[a]];
-	if (!ok || !door_dims(d, (tgc_type)t[0]->node->type, s.out.n, dims))
+	if (!ok || !door_dims(d, (tgc_type)x[0]->type, s.out.n, dims))
 		return NULL;
-	return calc_done(&k, n == 1 ? one_operand(&k, &s, t[0]->node)
-	                            : two_operands(&k, &s, t[0]->node, t[1]->node));
+	return n == 1 ? one_operand(k, &s, x[0]) : two_operands(k, &s, x[0], x[1]);
 }
 
 tgc_tensor *tgc_einsum(const char *spec, tgc_tensor *x, tgc_tensor *y)
@@ -267,9 +264,15 @@ tgc_tensor *tgc_einsum(const char *spec, tgc_tensor *x, tgc_tensor *y)
 	tgc_tensor *t[2] = {x, y};
 	int n = y ? 2 : 1;
 	struct door d = door_open("einsum", DOOR_SITE, "x,y", n, t);
+	struct calc k = {.c = d.c};
+	struct node *o[2], *r = NULL;
 	if (d.ok && !spec)
 		door_fail(&d, TGC_ERROR_ARG, "spec is NULL");
 	if (d.ok && n == 1 && strchr(spec, ','))
 		door_fail(&d, TGC_ERROR_ARG, "argument 3 (y) is NULL, \"%s\" has two operands", spec);
-	return door_close(&d, d.ok ? einsum(&d, spec, n, t) : NULL);
+	for (int i = 0; i < n && d.ok; i++)
+		o[i] = n == 2 ? calc_narrow(&k, t[i]->node) : t[i]->node;
+	if (d.ok && o[0] && (n == 1 || o[1]))
+		r = einsum(&d, &k, spec, n, o);
+	return door_close(&d, calc_done(&k, r));
 }

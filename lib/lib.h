@@ -328,6 +328,8 @@ struct tgc_context {
 	tgc_stats stats;
 	int64_t memory_budget_bytes; // of a plan's arena; 0: none
 	bool fast_math;
+	uint64_t autocast; // types of the autocast scopes that are open, the innermost one lowest
+	int autocasts;
 };
 
 // tgc_context_new is context_create, then the runtime; NULL: out of memory. tgc_context_free is context_clear
@@ -432,6 +434,12 @@ struct node *calc_softmax(struct calc *k, struct node *x, uint32_t axes_mask);
 struct node *calc_uniform(struct calc *k, tgc_type t, int rank, const struct dim *d); // [0, 1)
 struct node *calc_bits(struct calc *k, int rank, const struct dim *d);                // u32
 struct node *calc_done(struct calc *k, struct node *result); // a new reference; lets go of the rest
+
+// ---- autocast.c: types inside of tgc_autocast_begin and tgc_autocast_end; elsewhere these change nothing ------------------
+struct node *calc_narrow(struct calc *k, struct node *x); // an operand of a contraction
+struct node *calc_wide(struct calc *k, struct node *x);   // f32: of sums, exponentials, norms, losses
+tgc_type autocast_wide(const struct tgc_context *c, const struct node *x); // the type that it makes of x
+bool autocast_joins(const struct tgc_context *c, const struct node *x, const struct node *y); // operands: both f32, then
 
 // ---- autograd.c, autograd_move.c, autograd_index.c, autograd_contract.c --------------------------------------
 // Appends gradient nodes; out[i] is a new reference. Zeros where loss does not depend on wrt[i].

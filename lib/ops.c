@@ -3,12 +3,21 @@
 // Not here: movement (ops_move.c), contractions (ops_contract.c), index operations (ops_index.c).
 #include "lib.h"
 
+// A new reference.
+static struct node *wide(struct tgc_context *c, struct node *x)
+{
+	return build_cast(c, x, autocast_wide(c, x));
+}
+
 static tgc_tensor *unary(int op, tgc_tensor *x, const void *site)
 {
 	struct door d = door_open(op_info[op].name, site, "x", 1, &x);
 	struct node *r = NULL;
-	if (d.ok && door_type(&d, "x", (tgc_type)x->node->type, op_info[op].types))
-		r = build_unary(d.c, op, x->node);
+	if (d.ok && door_type(&d, "x", (tgc_type)x->node->type, op_info[op].types)) {
+		struct node *y = op == OP_EXP || op == OP_LOG ? wide(d.c, x->node) : node_ref(x->node);
+		r = build_unary(d.c, op, y);
+		node_unref(d.c, y);
+	}
 	return door_close(&d, r);
 }
 
@@ -42,7 +51,8 @@ static bool common_shape(struct door *d, int n, struct node *const *x, int *rank
 }
 
 // The nodes of the operands, broadcast to one shape; out[] holds references, also on failure (NULL or a node).
-static bool operands(struct door *d, int n, const tgc_arg *args, const struct node *also, struct node **out)
+static bool broadcast(struct door *d, int n, const tgc_arg *args, struct node *const *in, const struct node *also,
+                      struct node **out)
 {
 	struct node *shaped[4];
 	struct dim space[TGC_MAX_RANK];
@@ -51,12 +61,11 @@ static bool operands(struct door *d, int n, const tgc_arg *args, const struct no
 	const struct node *first = NULL;
 	int rank, count = 0;
 	for (int i = 0; i < n; i++) {
-		struct node *x = args[i].kind == 0 ? args[i].u.tensor->node : NULL;
-		if (x && first && !door_same_type(d, first, x))
+		if (in[i] && first && !door_same_type(d, first, in[i]))
 			return false;
-		if (x) {
-			shaped[count++] = x;
-			first = first ? first : x;
+		if (in[i]) {
+			shaped[count++] = in[i];
+			first = first ? first : in[i];
 		}
 	}
 	if (!first)
@@ -66,9 +75,8 @@ static bool operands(struct door *d, int n, const tgc_arg *args, const struct no
 	if (!common_shape(d, count, shaped, &rank, &dims, space))
 		return false;
 	for (int i = 0; i < n; i++) {
-		struct node *x = args[i].kind == 0 ? args[i].u.tensor->node : NULL;
-		if (x)
-			out[i] = x->dims == dims ? node_ref(x) : build_broadcast(d->c, x, rank, dims);
+		if (in[i])
+			out[i] = in[i]->dims == dims ? node_ref(in[i]) : build_broadcast(d->c, in[i], rank, dims);
 		else if (door_number(d, args[i], (tgc_type)first->type, &v))
 			out[i] = build_full(d->c, (tgc_type)first->type, rank, dims, v);
 		if (!out[i])
@@ -77,6 +85,27 @@ static bool operands(struct door *d, int n, const tgc_arg *args, const struct no
 	if (also)
 		out[n] = build_broadcast(d->c, shaped[count - 1], rank, dims);
 	return true;
+}
+
+static bool operands(struct door *d, int n, const tgc_arg *args, const struct node *also, struct node **out)
+{
+	struct node *in[3] = {NULL};
+	const struct node *first = NULL;
+	bool join = false, ok = true;
+	for (int i = 0; i < n; i++) {
+		struct node *x = args[i].kind == 0 ? args[i].u.tensor->node : NULL;
+		join = join || (x && first && autocast_joins(d->c, first, x));
+		first = x ? x : first;
+	}
+	for (int i = 0; i < n; i++) {
+		struct node *x = args[i].kind == 0 ? args[i].u.tensor->node : NULL;
+		if (x)
+			ok = (in[i] = join ? wide(d->c, x) : node_ref(x)) && ok;
+	}
+	ok = ok && broadcast(d, n, args, in, also, out);
+	for (int i = 0; i < n; i++)
+		node_unref(d->c, in[i]);
+	return ok;
 }
 
 static tgc_tensor *binary(int op, tgc_arg x, tgc_arg y, const void *site)
@@ -186,8 +215,11 @@ static tgc_tensor *reduce(int op, tgc_tensor *x, tgc_axes axes, bool keep, const
 	struct node *r = NULL;
 	uint32_t mask;
 	if (d.ok && door_type(&d, "x", (tgc_type)x->node->type, 'N') &&
-	    door_axes(&d, x->node->rank, axes, &mask) && (op == OP_SUM || not_empty(&d, x->node, mask)))
-		r = reduced(&d, build_reduce(d.c, op, x->node, mask), mask, keep);
+	    door_axes(&d, x->node->rank, axes, &mask) && (op == OP_SUM || not_empty(&d, x->node, mask))) {
+		struct node *y = op == OP_SUM ? wide(d.c, x->node) : node_ref(x->node);
+		r = reduced(&d, build_reduce(d.c, op, y, mask), mask, keep);
+		node_unref(d.c, y);
+	}
 	return door_close(&d, r);
 }
 
@@ -224,9 +256,9 @@ static tgc_tensor *moment(const char *op, tgc_tensor *x, tgc_axes axes, int corr
 	if (d.ok && door_type(&d, "x", (tgc_type)x->node->type, 'F') &&
 	    door_axes(&d, x->node->rank, axes, &mask)) {
 		struct calc k = {.c = d.c};
-		struct node *y = calc_mean(&k, x->node, mask, 0);
+		struct node *v = calc_wide(&k, x->node), *y = calc_mean(&k, v, mask, 0);
 		if (op[0] == 'v') {
-			struct node *centered = calc_op2(&k, OP_SUB, x->node, y);
+			struct node *centered = calc_op2(&k, OP_SUB, v, y);
 			y = calc_mean(&k, calc_op2(&k, OP_MUL, centered, centered), mask, correction);
 		}
 		r = calc_done(&k, keep ? y : calc_drop(&k, y, mask));

@@ -82,12 +82,11 @@ tgc_tensor *tgc_matmul(tgc_tensor *x, tgc_tensor *w)
 {
 	tgc_tensor *t[2] = {x, w};
 	struct door d = door_open("matmul", DOOR_SITE, "x,w", 2, t);
-	struct node *r = NULL;
-	if (d.ok && matmul_fits(&d, x->node, w->node)) {
-		struct calc k = {.c = d.c};
-		r = calc_done(&k, calc_matmul(&k, x->node, w->node));
-	}
-	return door_close(&d, r);
+	struct calc k = {.c = d.c};
+	struct node *r = NULL, *a = d.ok ? calc_narrow(&k, x->node) : NULL, *b = d.ok ? calc_narrow(&k, w->node) : NULL;
+	if (a && b && matmul_fits(&d, a, b))
+		r = calc_matmul(&k, a, b);
+	return door_close(&d, calc_done(&k, r));
 }
 
 // One window axis of a convolution: the number of positions, or -1 with the error recorded.
@@ -177,16 +176,15 @@ tgc_tensor *tgc_conv2d_with(tgc_tensor *x, tgc_tensor *w, tgc_conv_options o)
 {
 	tgc_tensor *t[2] = {x, w};
 	struct door d = door_open("conv2d", DOOR_SITE, "x,w", 2, t);
-	struct node *r = NULL;
+	struct calc k = {.c = d.c};
+	struct node *r = NULL, *a = d.ok ? calc_narrow(&k, x->node) : NULL, *b = d.ok ? calc_narrow(&k, w->node) : NULL;
 	struct dim out[4];
 	for (int i = 0; i < 2; i++) {
 		o.stride[i] = o.stride[i] ? o.stride[i] : 1;
 		o.dilation[i] = o.dilation[i] ? o.dilation[i] : 1;
 	}
 	o.groups = o.groups ? o.groups : 1;
-	if (d.ok && conv_fits(&d, x->node, w->node, &o, out)) {
-		struct calc k = {.c = d.c};
-		r = calc_done(&k, conv(&k, x->node, w->node, &o, out));
-	}
-	return door_close(&d, r);
+	if (a && b && conv_fits(&d, a, b, &o, out))
+		r = conv(&k, a, b, &o, out);
+	return door_close(&d, calc_done(&k, r));
 }

@@ -78,6 +78,18 @@ TGC_API tgc_tensor *tgc_error_tensor(tgc_context *ctx);
 // Forgets the error. Tensors in error stay in error.
 TGC_API void tgc_clear_error(tgc_context *ctx);
 
+// Between begin and end, operations that are recorded choose their types themselves (mixed precision):
+//   matmul, einsum, conv2d, attention   take floats as `type` and give `type`; sums are f32 as always
+//   exp, log, sum, mean, var, softmax, log_softmax, logsumexp, cross_entropy, layer_norm
+//                                       take 16-bit floats as f32 and give f32
+//   other operations                    keep their operands' type; where these differ, f32 and 16 bits, they are f32
+// f64 and integers stay as they are. The casts are ordinary ones: the same weight is cast once however often it is used,
+// and gradients have the variables' types. `type`: TGC_BF16, TGC_F16 (with a loss scale: tgc_optim_options), or TGC_F32,
+// which turns it off inside of an outer one. Scopes nest, 16 deep; values made in one may be used anywhere.
+// Errors: TYPE for another type; ARG where too many are open, and for an end without a begin.
+TGC_API void tgc_autocast_begin(tgc_context *ctx, tgc_type type);
+TGC_API void tgc_autocast_end(tgc_context *ctx);
+
 // Counters since the context started, for tests and tuning.
 typedef struct tgc_stats {
 	uint64_t nodes_live;         // interned values alive

@@ -28,6 +28,10 @@ typedef struct tgc_optim_options {
 	tgc_schedule schedule TGC_ZERO;
 	int64_t total_steps TGC_ZERO;  // of LINEAR and COSINE; 0 is an ARG error there
 	int64_t warmup_steps TGC_ZERO; // linear from 0 to lr before the schedule
+	// The loss is multiplied by so much before it is differentiated, and the gradients are divided by it: for f16, whose
+	// small gradients would be 0 (tgc_autocast_begin). A step whose gradients overflow changes no parameter and halves
+	// the scale; 2000 others double it. All of that is decided on the device. 65536 is a good start; 0: no scale.
+	double loss_scale TGC_ZERO;
 } tgc_optim_options;
 
 typedef struct tgc_optim tgc_optim;
@@ -46,9 +50,11 @@ TGC_API void tgc_optim_free(tgc_optim **o);
 // Differentiates loss, assigns every parameter and runs it all, loss included, as one plan: tgc_item(loss)
 // is free afterwards. On error no parameter is changed and the step does not count.
 TGC_API tgc_status tgc_step(tgc_optim *o, tgc_tensor *loss);
-// Rate of the next step, and steps done.
+// Rate of the next step, and steps done. Those that a loss scale left out count here, but not in Adam's corrections.
 TGC_API double tgc_optim_rate(const tgc_optim *o);
 TGC_API int64_t tgc_optim_steps(const tgc_optim *o);
+// The loss scale, a variable f32[]; NULL without one. Owner: the optimizer.
+TGC_API tgc_tensor *tgc_optim_loss_scale(const tgc_optim *o);
 
 #ifdef __cplusplus
 }

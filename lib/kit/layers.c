@@ -14,10 +14,14 @@ static tgc_tensor *uniform(tgc_context *c, tgc_shape s, int64_t fan_in)
 	return tgc_rand(c, TGC_F32, s, .low = -bound, .high = bound);
 }
 
+// A parameter in the type that the product before it came out in (tgc_autocast_begin).
+static tgc_tensor *like(tgc_tensor *y, tgc_tensor *p) { return tgc_cast(p, tgc_tensor_type(y)); }
+
 static tgc_tensor *linear_forward(tgc_module *m, tgc_tensor *x, void *user)
 {
 	(void)user;
-	return tgc_add(tgc_matmul(x, tgc_transpose(tgc_param(m, 0), 0, 1)), tgc_param(m, 1));
+	tgc_tensor *y = tgc_matmul(x, tgc_transpose(tgc_param(m, 0), 0, 1));
+	return tgc_add(y, like(y, tgc_param(m, 1)));
 }
 
 tgc_module *tgc_linear(tgc_context *c, int64_t in, int64_t out)
@@ -78,7 +82,7 @@ static tgc_tensor *conv_forward(tgc_module *m, tgc_tensor *x, void *user)
 	tgc_tensor *w = tgc_param(m, 0);
 	tgc_tensor *y = tgc_conv2d(x, w, .stride = {stride, stride}, .padding = {pad, pad, pad, pad});
 	int64_t out = tgc_tensor_shape(w).dims[0];
-	return tgc_add(y, tgc_reshape(tgc_param(m, 1), TGC_SHAPE(1, out, 1, 1)));
+	return tgc_add(y, tgc_reshape(like(y, tgc_param(m, 1)), TGC_SHAPE(1, out, 1, 1)));
 }
 
 tgc_module *tgc_conv2d_layer(tgc_context *c, int64_t in, int64_t out, int64_t size, int64_t stride, int64_t padding)

@@ -1,8 +1,9 @@
 // Optimizers: gradients, update rules and assignments as one recorded step.
 // In:  a module and a loss. Out: every parameter and its state assigned, run together with the loss.
-// Not here: differentiation and fusing, which make one kernel of all updates.
+// Not here: differentiation and fusing, which make one kernel of all updates; the loss scale (loss_scale.c).
 #include "kit.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,9 @@ struct tgc_optim {
 	tgc_tensor **state;    // [count * nstate]
 	tgc_tensor **updates;  // [count * (1 + nstate)]: the new parameter, then its state
 	tgc_tensor *rates[MAX_RATES]; // late scalars
+	tgc_tensor *rate[MAX_RATES];  // of the current step: these, or what Adam makes of the steps that were taken
 	int nstate, nrates;
+	struct loss_scale scale; // o.loss_scale > 0
 	int64_t steps;
 	void (*set_rates)(struct tgc_optim *o);
 	void (*update)(struct tgc_optim *o, int i, tgc_tensor *p, tgc_tensor *g, tgc_tensor **s, tgc_tensor **out);
@@ -43,14 +46,22 @@ double tgc_optim_rate(const tgc_optim *o)
 
 int64_t tgc_optim_steps(const tgc_optim *o) { return o ? o->steps : 0; }
 
+tgc_tensor *tgc_optim_loss_scale(const tgc_optim *o) { return o && o->o.loss_scale > 0 ? o->scale.state[0] : NULL; }
+
 // Adam's bias corrections live in the rates: p -= rate0 * m / (sqrt(v) * rate1 + eps), p decayed by rate2.
 static void adam_rates(tgc_optim *o)
 {
 	double t = (double)(o->steps + 1), lr = tgc_optim_rate(o);
-	tgc_set(o->rates[0], lr / (1 - pow(o->o.beta1, t)));
-	tgc_set(o->rates[1], 1 / sqrt(1 - pow(o->o.beta2, t)));
+	bool scaled = o->o.loss_scale > 0;
+	tgc_set(o->rates[0], scaled ? lr : lr / (1 - pow(o->o.beta1, t)));
+	tgc_set(o->rates[1], scaled ? 1 : 1 / sqrt(1 - pow(o->o.beta2, t)));
 	if (o->nrates > 2)
 		tgc_set(o->rates[2], 1 - lr * o->o.weight_decay);
+	if (scaled) { // only the device knows t
+		tgc_tensor *taken = o->scale.next[2], *one = tgc_maximum(taken, 1); // the first one may be left out
+		o->rate[0] = tgc_div(o->rates[0], tgc_sub(1, tgc_exp(tgc_mul(one, log(o->o.beta1)))));
+		o->rate[1] = tgc_div(o->rates[1], tgc_sqrt(tgc_sub(1, tgc_exp(tgc_mul(one, log(o->o.beta2))))));
+	}
 }
 
 static void adam_update(tgc_optim *o, int i, tgc_tensor *p, tgc_tensor *g, tgc_tensor **s, tgc_tensor **out)
@@ -59,10 +70,10 @@ static void adam_update(tgc_optim *o, int i, tgc_tensor *p, tgc_tensor *g, tgc_t
 	double b1 = o->o.beta1, b2 = o->o.beta2;
 	tgc_tensor *m = tgc_add(tgc_mul(s[0], b1), tgc_mul(g, 1 - b1));
 	tgc_tensor *v = tgc_add(tgc_mul(s[1], b2), tgc_mul(tgc_mul(g, g), 1 - b2));
-	tgc_tensor *denom = tgc_add(tgc_mul(tgc_sqrt(v), o->rates[1]), o->o.eps);
+	tgc_tensor *denom = tgc_add(tgc_mul(tgc_sqrt(v), o->rate[1]), o->o.eps);
 	if (o->nrates > 2)
-		p = tgc_mul(p, o->rates[2]);
-	out[0] = tgc_sub(p, tgc_mul(tgc_div(m, denom), o->rates[0]));
+		p = tgc_mul(p, o->rate[2]);
+	out[0] = tgc_sub(p, tgc_mul(tgc_div(m, denom), o->rate[0]));
 	out[1] = m;
 	out[2] = v;
 }
@@ -78,7 +89,7 @@ static void sgd_update(tgc_optim *o, int i, tgc_tensor *p, tgc_tensor *g, tgc_te
 		g = tgc_add(tgc_mul(s[0], o->o.momentum), g);
 		out[1] = g;
 	}
-	out[0] = tgc_sub(p, tgc_mul(g, o->rates[0]));
+	out[0] = tgc_sub(p, tgc_mul(g, o->rate[0]));
 }
 
 static bool allocate(tgc_optim *o)
@@ -97,8 +108,8 @@ static bool allocate(tgc_optim *o)
 			    tgc_variable(tgc_zeros(o->ctx, tgc_tensor_type(p), tgc_tensor_shape(p)));
 	}
 	for (int i = 0; i < o->nrates; i++)
-		o->rates[i] = tgc_keep(tgc_scalar(o->ctx, 0));
-	return true;
+		o->rate[i] = o->rates[i] = tgc_keep(tgc_scalar(o->ctx, 0));
+	return o->o.loss_scale == 0 || loss_scale_open(&o->scale, o->ctx, o->o.loss_scale);
 }
 
 static const char *unfit(const tgc_optim_options *o)
@@ -111,6 +122,8 @@ static const char *unfit(const tgc_optim_options *o)
 		return "a schedule needs total_steps";
 	if (o->warmup_steps < 0 || !(o->weight_decay >= 0) || !(o->momentum >= 0))
 		return "warmup_steps, weight_decay and momentum must not be negative";
+	if (!(o->loss_scale >= 0 && o->loss_scale <= FLT_MAX))
+		return "loss_scale must be a finite number, and not negative";
 	return NULL;
 }
 
@@ -173,6 +186,7 @@ void tgc_optim_free(tgc_optim **po)
 		tgc_release(o->state[i]);
 	for (int i = 0; i < o->nrates; i++)
 		tgc_release(o->rates[i]);
+	loss_scale_close(&o->scale);
 	free(o->params);
 	free(o->grads);
 	free(o->state);
@@ -181,22 +195,25 @@ void tgc_optim_free(tgc_optim **po)
 }
 
 // Records every update before the first assignment, so that a mistake leaves all variables as they were.
-static bool record(tgc_optim *o)
+static bool record(tgc_optim *o, tgc_tensor *finite)
 {
 	int stride = o->nstate + 1;
 	bool ok = true;
 	for (int i = 0; i < o->count; i++) {
-		tgc_tensor **out = o->updates + i * stride;
-		o->update(o, i, o->params[i], o->grads[i], o->state + i * o->nstate, out);
-		for (int k = 0; k < stride; k++)
+		tgc_tensor **out = o->updates + i * stride, **state = o->state + i * o->nstate;
+		o->update(o, i, o->params[i], o->grads[i], state, out);
+		for (int k = 0; k < stride; k++) {
+			if (finite)
+				out[k] = tgc_select(finite, out[k], k ? state[k - 1] : o->params[i]);
 			ok = ok && !tgc_is_error(out[k]);
+		}
 	}
 	return ok;
 }
 
 static tgc_status assign(tgc_optim *o)
 {
-	tgc_status s = TGC_OK;
+	tgc_status s = o->o.loss_scale > 0 ? loss_scale_assign(&o->scale) : TGC_OK;
 	int stride = o->nstate + 1;
 	for (int i = 0; i < o->count && !s; i++) {
 		s = tgc_assign(o->params[i], o->updates[i * stride]);
@@ -213,9 +230,14 @@ tgc_status tgc_step(tgc_optim *o, tgc_tensor *loss)
 	tgc_site_begin(o->ctx, __builtin_return_address(0));
 	tgc_scope_begin(o->ctx);
 	tgc_name_push(o->ctx, "step");
-	o->set_rates(o);
-	tgc_status s = tgc_grad(loss, o->count, o->params, o->grads);
-	if (!s && !record(o))
+	bool scaled = o->o.loss_scale > 0;
+	tgc_tensor *of = scaled ? tgc_mul(loss, tgc_cast(o->scale.state[0], tgc_tensor_type(loss))) : loss, *finite = NULL;
+	tgc_status s = tgc_grad(of, o->count, o->params, o->grads);
+	if (!s && scaled)
+		finite = loss_scale_undo(&o->scale, o->count, o->grads);
+	if (!s)
+		o->set_rates(o);
+	if (!s && !record(o, finite))
 		s = tgc_error_status(o->ctx);
 	if (!s)
 		s = assign(o);
