@@ -329,8 +329,8 @@ bool cuda_has_lanes(const struct kernel *k, int region)
 	const struct kregion *r = &k->regions[region];
 	for (int i = 0; i < r->n; i++) {
 		const struct kinst *in = &k->insts[r->insts[i]];
-		if (in->op == K_FOR &&
-		    (k->loops[in->aux].kind == AXIS_LANE || cuda_has_lanes(k, k->loops[in->aux].body)))
+		if (in->op == K_MMA || (in->op == K_FOR && (k->loops[in->aux].kind == AXIS_LANE ||
+		                                            cuda_has_lanes(k, k->loops[in->aux].body))))
 			return true;
 	}
 	return false;
@@ -357,6 +357,9 @@ bool cuda_at_most_once(const struct kernel *k, int loop, int *end)
 {
 	int lo = k->loops[loop].lo, hi = k->loops[loop].hi;
 	*end = hi;
+	for (int i = 0; k->insts[lo].op == OP_MAX && i < 2; i++)
+		if (is_next(k, hi, kernel_src(k, lo, i)))
+			return true;
 	if (k->insts[hi].op != OP_MIN)
 		return is_next(k, hi, lo);
 	for (int i = 0; i < 2; i++) {

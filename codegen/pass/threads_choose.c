@@ -12,7 +12,8 @@ enum {
 	EACH = 4,            // elements of a row that a thread should have, in a group of a warp
 	EACH_OF_BLOCK = 8,   // in a block
 	AGAIN = 4096,        // terms that every block may reduce again
-	MUCH = 1 << 17,      // terms of all columns that are worth taking some at once
+	MUCH = 1 << 17,      // terms of all columns that are worth taking some at once,
+	MOST_SUMS = 8,       // at most so many
 	FILL = 512,          // threads a multiprocessor
 };
 
@@ -64,7 +65,7 @@ struct content {
 	int64_t longest;           // of its PAR and RED loops
 	bool along_red, along_par; // memory is read contiguously along reductions, along the nest's last axis
 	int bytes;                 // of the widest element that the last axis goes along; 0: none
-	int loaded;                // of the widest that is loaded so
+	int loaded;                // of the narrowest that is loaded so
 };
 
 static void look_at_access(const struct kernel *k, int v, int red, int last, struct content *c)
@@ -74,7 +75,8 @@ static void look_at_access(const struct kernel *k, int v, int red, int last, str
 	if (kernel_stride(k, at, last, &stride) && (stride == 1 || stride == -1)) {
 		c->along_par |= k->insts[v].op == K_LOAD;
 		c->bytes = stride == 1 && bytes > c->bytes ? bytes : c->bytes;
-		c->loaded = stride == 1 && bytes > c->loaded && k->insts[v].op == K_LOAD ? bytes : c->loaded;
+		if (stride == 1 && k->insts[v].op == K_LOAD && (!c->loaded || bytes < c->loaded))
+			c->loaded = bytes;
 	}
 	for (; red >= 0 && k->insts[v].op == K_LOAD; red = tile_chained(k, red))
 		c->along_red |= kernel_stride(k, at, red, &stride) && (stride == 1 || stride == -1);
@@ -145,6 +147,7 @@ static struct spread share_row(const struct threads *s, const struct axes *a, co
 static struct spread share_columns(const struct threads *s, const struct axes *a, const struct content *c)
 {
 	int v = c->loaded ? s->tile.t->vector_bytes / c->loaded : 1, w = 1;
+	v = v < MOST_SUMS ? v : MOST_SUMS;
 	if (v < 2 || a->n[a->count - 1] % v || s->place != IN_GRID || a->total * c->longest < MUCH)
 		return (struct spread){.vector = 0};
 	int64_t units = a->total / v, fill = (int64_t)s->tile.t->processors * FILL;

@@ -147,27 +147,23 @@ static void slices(struct kcopy *cp, const struct product *p, int from, int64_t 
 	kb_end(b, loop, NULL);
 }
 
-// Slices are on their way, some stages ahead of the one that is multiplied. A stage is filled again when all
-// threads have met after they read it. The last groups of copies are empty, so that one count serves all.
+// Slices are on their way, some stages ahead of the one that is multiplied; the first of them in iterations that
+// multiply nothing yet, so that the code that copies stands there once. A stage is filled again when all threads have
+// met after they read it. The last groups of copies are empty, so that one count serves all.
 static void copied_slices(struct kcopy *cp, const struct product *p, int from, int64_t n)
 {
 	struct kbuild *b = cp->b;
 	int ahead = p->stages - 1;
-	for (int i = 0; i < ahead; i++) {
-		if (i < n)
-			threads_copy(cp, p, kb_iadd(b, from, kb_int(b, i)), kb_int(b, i));
-		kb_commit(b);
-	}
-	int loop = range(b, AXIS_SERIAL, n), at = kb_index(b, loop), next = kb_iadd(b, at, kb_int(b, ahead));
-	int stage = kb_imod(b, at, p->stages);
+	int loop = range(b, AXIS_SERIAL, n + ahead), next = kb_index(b, loop), at = kb_iadd(b, next, kb_int(b, -ahead));
 	kb_wait(b, ahead - 1);
-	if (n > ahead) {
-		int kept = threads_guard(b, &next, kb_int(b, n), true);
-		threads_copy(cp, p, kb_iadd(b, from, next), kb_imod(b, next, p->stages));
-		kb_end(b, kept, NULL);
-	}
+	int kept = threads_guard(b, &next, kb_int(b, n), true);
+	threads_copy(cp, p, kb_iadd(b, from, next), kb_imod(b, next, p->stages));
+	kb_end(b, kept, NULL);
 	kb_commit(b);
-	multiply_slice(cp, p, stage);
+	kept = kb_for(b, AXIS_SERIAL, kb_op2(b, OP_MAX, TGC_I64, at, kb_int(b, 0)), kb_iadd(b, at, kb_int(b, 1)), 0, NULL,
+	              NULL);
+	multiply_slice(cp, p, kb_imod(b, kb_index(b, kept), p->stages));
+	kb_end(b, kept, NULL);
 	kb_end(b, loop, NULL);
 }
 
