@@ -598,6 +598,7 @@ char *emit_llvm(const struct kernel *k, const struct target *t, const char *name
 	open_module(&e, llvm_context, name);
 	find_features(&e);
 	emit_analyse(&e);
+	emit_rows(&e);
 	for (int i = 0; i < k->nphases && !e.error && !e.arena.failed; i++)
 		emit_phase(&e, i, name);
 	if (e.arena.failed)

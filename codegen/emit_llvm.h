@@ -19,6 +19,7 @@ struct evalue { // by kernel instruction
 	bool needed;   // read as a value, not only as a part of addresses
 	bool spread;   // read as a vector though it is none
 	int combos;    // of the unroll axes in deps
+	int64_t ahead; // of a load: so many bytes on lies a row that will be read; 0: not asked for
 	LLVMValueRef *v;
 	LLVMValueRef *splat; // of v, inside the open lane loop
 };
@@ -157,6 +158,11 @@ void emit_streams_end(struct emit *e); // before it returns
 
 // ---- emit_llvm_ahead.c: what is loaded behind a loop ----
 void emit_ahead(struct emit *e, int loop);
+
+// ---- emit_llvm_rows.c: rows fetched ahead ----
+void emit_rows(struct emit *e); // fills ahead of every load
+void emit_prefetch(struct emit *e, LLVMValueRef p, int64_t bytes, bool to_write); // what lies so far behind p
+void emit_prefetch_row(struct emit *e, int load, const struct address *a, const struct ecombo *c, LLVMValueRef p);
 
 // ---- emit_llvm_memory.c: loads, stores, tables ----
 void emit_load(struct emit *e, int inst);

@@ -25,13 +25,6 @@ static bool place_known(const struct emit *e, const struct address *a, int regio
 	return known;
 }
 
-static void ask(struct emit *e, LLVMValueRef p, bool write)
-{
-	LLVMValueRef args[4] = {p, LLVMConstInt(e->i32, write, 0), LLVMConstInt(e->i32, 3, 0),
-	                        LLVMConstInt(e->i32, 1, 0)}; // into every cache, data
-	emit_intrinsic(e, "llvm.prefetch", 1, &e->ptr, 4, args);
-}
-
 // Asks for the load's lines that are not among the n of `lines`; returns how many there are then.
 static int ask_all(struct emit *e, int load, const struct address *a, int64_t *lines, int n)
 {
@@ -49,7 +42,7 @@ static int ask_all(struct emit *e, int load, const struct address *a, int64_t *l
 		if (asked)
 			continue;
 		lines[n++] = line;
-		ask(e, emit_pointer(e, a, e->k->insts[load].aux, K_NONE, &c), b->written);
+		emit_prefetch(e, emit_pointer(e, a, e->k->insts[load].aux, K_NONE, &c), 0, b->written);
 	} while (emit_next(e, e->values[load].deps, &c));
 	return n;
 }

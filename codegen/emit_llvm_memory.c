@@ -236,10 +236,12 @@ void emit_load(struct emit *e, int inst)
 	}
 	do {
 		LLVMValueRef p = emit_pointer(e, &m.a, m.buf, m.seg, &c), r;
-		if (m.lane && e->lanes > 1)
+		if (m.lane && e->lanes > 1) {
+			emit_prefetch_row(e, inst, &m.a, &c, p);
 			r = load_lanes(e, &m, p, &c);
-		else
+		} else {
 			r = load_plain(e, &m, p, guard_value(e, &m, &c, false), 1);
+		}
 		emit_define(e, inst, &c, from_memory(e, in->type, r));
 	} while (emit_next(e, e->values[inst].deps, &c));
 }
@@ -257,10 +259,7 @@ enum { AHEAD_VECTORS = 1 };
 // itself.
 static void prefetch(struct emit *e, const struct access *m, LLVMValueRef p)
 {
-	int64_t bytes = AHEAD_VECTORS * e->lanes * m->a.lane_step * (int64_t)m->bytes;
-	LLVMValueRef args[4] = {emit_at_offset(e, p, bytes), LLVMConstInt(e->i32, 1, 0), LLVMConstInt(e->i32, 3, 0),
-	                        LLVMConstInt(e->i32, 1, 0)}; // for writing, into every cache, data
-	emit_intrinsic(e, "llvm.prefetch", 1, &e->ptr, 4, args);
+	emit_prefetch(e, p, AHEAD_VECTORS * e->lanes * m->a.lane_step * (int64_t)m->bytes, true);
 }
 
 // A store under a guard that is the same for all lanes: a branch.
@@ -310,9 +309,9 @@ static void store_lanes(struct emit *e, const struct access *m, LLVMValueRef x, 
 		x = reversed(e, x);
 		guard = guard && by_lane ? reversed(e, guard) : guard;
 	}
-	if (e->turned)
-		prefetch(e, m, p);
 	LLVMValueRef past = guard || m->seg != K_NONE ? NULL : emit_streams_to(e, m->buf, &m->a, m->bytes);
+	if (e->turned && !past)
+		prefetch(e, m, p);
 	if (past)
 		emit_stream_store(e, past, x, p, m->bytes);
 	else if (!guard)
