@@ -165,6 +165,7 @@ struct kcopied kernel_copied(const struct kernel *k, int inst);
 bool kernel_multiple(const struct kernel *k, int v, int64_t n); // of n, as far as can be seen
 int64_t kernel_mma_sum(const struct kmma *m, int row, int column); // where in the buffer of sums
 bool kernel_expands(const struct kinst *in); // the pass expand makes many instructions of it
+bool kernel_streams(const struct kernel *k, const struct target *t); // its stores should go past the caches
 void kernel_finish(struct kernel *k); // fills bufs[].read and written
 // kjoin.c: lowered kernels that need nothing of each other as one, not segmented. NULL: out of memory.
 struct kernel *kernel_join(struct kernel *const *parts, int n);

@@ -5,22 +5,11 @@
 // stores next.
 #include "emit_llvm.h"
 
-enum { FAR_MORE = 2 }; // the last level cache, so many times: less is often read again before it is evicted
-
-static bool moves_much(const struct emit *e)
-{
-	int64_t bytes = 0;
-	for (int i = 0; i < e->k->nbufs; i++)
-		if (e->k->bufs[i].space == SPACE_GLOBAL && !e->k->bufs[i].segmented)
-			bytes += e->k->bufs[i].elems * (int64_t)tgc_type_bytes((tgc_type)e->k->bufs[i].type);
-	return bytes > FAR_MORE * e->t->l3_bytes;
-}
-
 void emit_streams(struct emit *e)
 {
 	const struct kernel *k = e->k;
 	int width = e->t->vector_bytes;
-	bool able = width >= 32 && strncmp(e->t->name, "x86-64", 6) == 0 && moves_much(e);
+	bool able = kernel_streams(k, e->t);
 	e->streamed = false;
 	for (int i = 0; i < k->nbufs; i++) {
 		const struct kbuf *b = &k->bufs[i];

@@ -396,6 +396,16 @@ void kernel_access(const struct kernel *k, int inst, uint8_t *access)
 		kernel_access(k, r->insts[i], access);
 }
 
+// Where a kernel moves less than the last level cache holds, what it stores is often read again before it is evicted.
+bool kernel_streams(const struct kernel *k, const struct target *t)
+{
+	int64_t bytes = 0;
+	for (int i = 0; i < k->nbufs; i++)
+		if (k->bufs[i].space == SPACE_GLOBAL && !k->bufs[i].segmented)
+			bytes += k->bufs[i].elems * (int64_t)tgc_type_bytes((tgc_type)k->bufs[i].type);
+	return bytes >= t->l3_bytes && t->vector_bytes >= 32 && strncmp(t->name, "x86-64", 6) == 0;
+}
+
 double kernel_region_work(const struct kernel *k, int region)
 {
 	const struct kregion *r = &k->regions[region];

@@ -621,6 +621,111 @@ static void test_short_loops_are_aligned(void **state)
 	kernel_free(k);
 }
 
+// ---- more data than the caches hold ----
+
+static const struct target small_caches = {.name = "x86-64-v3",
+                                           .features = "",
+                                           .vector_bytes = 32,
+                                           .vector_regs = 16,
+                                           .fma_ports = 2,
+                                           .l1_bytes = 1 << 10,
+                                           .l2_bytes = 2 << 10,
+                                           .l3_bytes = 8 << 10,
+                                           .bandwidth = 20,
+                                           .flops = 100,
+                                           .launch_ns = 500};
+
+#define TWO_LOOPS(SECOND)                                                                                      \
+	FRAME(16) "  for block %0 = 0 .. 16 {\n"                                                               \
+	          "    for lane %1 = 0 .. 8 carry %2 = f32:0 add {\n"                                          \
+	          "      for serial %3 = 0 .. 31 carry %4 = f32:0 add {\n"                                     \
+	          "        %5 = affine 0 256*%0 1*%1 8*%3\n"                                                   \
+	          "        %6 = load b0 [%5]\n"                                                                \
+	          "        %7 = add f32 %4, %6\n"                                                              \
+	          "      } yield %7 -> %8\n"                                                                   \
+	          "    } yield %8 -> %9\n"                                                                     \
+	          "    for serial %10 = 0 .. 31 {\n"                                                           \
+	          "      for lane %11 = 0 .. 8 {\n"                                                            \
+	          "        %12 = affine " SECOND " 256*%0 8*%10 1*%11\n"                                       \
+	          "        %13 = load b0 [%12]\n"                                                              \
+	          "        %14 = add f32 %9, %13\n"                                                            \
+	          "        store b1 [%12] %14\n"                                                               \
+	          "      }\n"                                                                                  \
+	          "    }\n"                                                                                    \
+	          "  }\n"
+
+static const struct far {
+	const char *name, *text;
+	bool passes;               // first
+	int prefetches, streams;   // calls and stores in the text of the module
+	const char *loops;         // after the passes; NULL: anything
+} fars[] = {
+    {"a row that two loops read is fetched ahead by the second", TWO_LOOPS("0"), false, 1, 1, NULL},
+    {"where they begin at other places it is not", TWO_LOOPS("8"), false, 0, 1, NULL},
+    {"a matrix is transposed along the rows that are read, by whole lines",
+     FRAME(0) "  for par %0 = 0 .. 64 {\n"
+              "    for par %1 = 0 .. 64 {\n"
+              "      %2 = affine 0 64*%1 1*%0\n"
+              "      %3 = load b0 [%2]\n"
+              "      %4 = affine 0 64*%0 1*%1\n"
+              "      store b1 [%4] %3\n"
+              "    }\n"
+              "  }\n",
+     true, 0, 16,
+     "    for serial %1 = 0 .. 4 {\n"
+     "      for serial %2 = 0 .. 8 {\n"
+     "        for unroll %3 = 0 .. 8 {\n"
+     "          for unroll %4 = 0 .. 2 {\n"
+     "            for lane %5 = 0 .. 8 {\n"},
+};
+
+static int count(const char *text, const char *what)
+{
+	int n = 0;
+	for (const char *at = text; (at = strstr(at, what)) != NULL; at++)
+		n++;
+	return n;
+}
+
+static void check_far(const struct far *f, const struct kernel *k)
+{
+	struct text text = {0};
+	char *llvm_text = NULL, *error;
+	void *object = NULL;
+	size_t bytes;
+
+	fail_with(f->name, &small_caches, k, run_both(k, &small_caches, 1));
+	kernel_print(k, &text);
+	char *loops = text_take(&text);
+	if (f->loops && !strstr(loops, f->loops))
+		fail_msg("%s: the loops are\n%s", f->name, loops);
+	error = emit_llvm_object(k, &small_caches, "far", &object, &bytes, &llvm_text, NULL);
+	fail_with(f->name, &small_caches, k, error);
+	if (count(llvm_text, "call void @llvm.prefetch") != f->prefetches ||
+	    count(llvm_text, ", !nontemporal") != f->streams)
+		fail_msg("%s: not %d prefetches and %d stores past the caches\n%s", f->name, f->prefetches,
+		         f->streams, llvm_text);
+	free(object);
+	free(llvm_text);
+	free(loops);
+}
+
+static void test_far(void **state)
+{
+	(void)state;
+	for (int i = 0; i < TG_COUNT(fars); i++) {
+		char *error = NULL;
+		struct kernel *k = kernel_parse(fars[i].text, &error);
+		if (!k)
+			fail_msg("%s: %s", fars[i].name, error);
+		kernel_finish(k);
+		if (fars[i].passes)
+			fail_with(fars[i].name, &small_caches, k, kernel_run_passes(k, &small_caches, true));
+		check_far(&fars[i], k);
+		kernel_free(k);
+	}
+}
+
 // ---- what the emitter refuses ----
 
 static void test_refused(void **state)
@@ -658,6 +763,7 @@ int main(void)
 	    cmocka_unit_test(test_accuracy),
 	    cmocka_unit_test(test_asked_ahead),
 	    cmocka_unit_test(test_short_loops_are_aligned),
+	    cmocka_unit_test(test_far),
 	    cmocka_unit_test(test_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { GUESS = 64, PANEL_BLOCKS = 4, MANY_ROWS = 512, MANY_TILES = 4 };
+enum { GUESS = 64, PANEL_BLOCKS = 4, MANY_ROWS = 512, MANY_TILES = 4, LINE = 64 };
 // Steps a multiplication takes until its sum can be added to; accumulators more than that for loads that come late.
 enum { LATENCY = 4, SPARE = 2 };
 
@@ -561,6 +561,18 @@ static bool crosses(const struct kernel *k, int region, int lane, int loop)
 	return false;
 }
 
+// What the lanes store goes past the caches, in whole lines: one after another along the rows that are read, so
+// that these are streams which the processor follows.
+static void whole_lines(const struct tile *s, struct tile_axis *axis, int row, int lane)
+{
+	int64_t bytes = (int64_t)axis[lane].width * (int64_t)widest(s->k, s->k->loops[axis[lane].loop].body);
+	struct tile_axis lanes = axis[lane];
+	lanes.unroll = bytes < LINE && axis[lane].n >= 2 * axis[lane].width ? (int)(LINE / bytes) : 1;
+	if (row < lane)
+		memmove(axis + row + 1, axis + row, sizeof *axis * (size_t)(lane - row));
+	axis[row < lane ? row : lane] = lanes;
+}
+
 // Lanes with no reduction inside. Where they cross the rows of some memory, replicas along those rows make
 // blocks that are transposed in registers.
 static int plain_tile(const struct tile *s, struct tile_axis *axis, int n, int lane)
@@ -580,6 +592,10 @@ static int plain_tile(const struct tile *s, struct tile_axis *axis, int n, int l
 			continue;
 		axis[i].unroll = u;
 		axis[lane].unroll = 1;
+		if (kernel_streams(s->k, s->t)) {
+			whole_lines(s, axis, i, lane);
+			return n;
+		}
 		int64_t size = (int64_t)PANEL_BLOCKS * u;
 		if (i > lane || axis[i].n < 2 * size || axis[i].n % size)
 			return n;
