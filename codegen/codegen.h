@@ -329,6 +329,7 @@ struct kpass {
 void kpass_gather(struct kernel *k, const struct target *t);    // phases side by side with loops alike: one
 void kpass_merge(struct kernel *k, const struct target *t);     // neighbouring reductions over one range: one loop
 void kpass_keep(struct kernel *k, const struct target *t);      // costly values that the next loop of a row needs again
+void kpass_columns(struct kernel *k, const struct target *t); // sums down long columns by rows
 void kpass_stage(struct kernel *k, const struct target *t);     // operands of products copied into scratch, in blocks
 void kpass_tile(struct kernel *k, const struct target *t);      // chooses and splits: register tiles, lanes, chunks of 512
 void kpass_threads(struct kernel *k, const struct target *t);   // the GPU's tile: blocks and threads

@@ -8,6 +8,7 @@
 static const struct kpass cpu[] = {
     {"merge", kpass_merge},       // sees neighbouring reductions as lowering left them
     {"keep", kpass_keep},         // sees the loops of a row side by side
+    {"columns", kpass_columns},   // sees the reductions whole
     {"stage", kpass_stage},       // sees the products whole
     {"tile", kpass_tile},         // sees the reductions whole
     {"unroll", kpass_unroll},     // after tile: what is short now stays short

@@ -250,6 +250,7 @@ bool plan_part(struct plan *p, const struct target *t);
 bool plan_halve(struct plan *p, const struct target *t, struct arena *scratch);
 bool plan_order(struct plan *p, struct arena *scratch); // order.c: outputs to buffers, in place or copied; steps
 int plan_buf(struct plan *p, int cls, int index, int node); // a new buffer shaped like the pnode, row-major
+void plan_split(struct plan *p, struct group *g); // its scratch_buf: partial results, chunk-major
 struct plan *plan_new(const struct host_alloc *h); // empty; NULL: out of memory
 bool plan_flag_sites(struct plan *p); // fills nflags and flag_nodes; false: out of memory
 // plan_text.c; by class, kind, half
@@ -322,6 +323,7 @@ struct grouping {
 bool group_build(struct grouping *g);      // group.c: who computes what
 bool group_store(struct grouping *g);      // group_store.c: what is stored, by whom
 bool group_merge(struct plan *p, struct arena *scratch); // group_merge.c: siblings, segments; false: no memory
+bool group_columns(struct plan *p, const struct target *t); // group_columns.c: sums by rows; false: no memory
 // group_chain.c: stages of one kernel; false: no memory
 bool group_chain(struct plan *p, const struct target *t, struct arena *scratch);
 int group_find(const struct grouping *g, int group);

@@ -148,8 +148,7 @@ static void flags(struct plan *p)
 	p->bufs[p->nbufs - 1].strides = arena_dup(&p->arena, &(int64_t){1}, sizeof(int64_t));
 }
 
-// Partial results of a split group, chunk-major.
-static void scratch_of(struct plan *p, struct group *g)
+void plan_split(struct plan *p, struct group *g)
 {
 	const struct pnode *n = &p->prog.nodes[g->main];
 	int at = plan_buf(p, BUF_ARENA, 0, g->main);
@@ -199,7 +198,7 @@ static bool fill(const struct grouping *g, struct arena *scratch)
 	}
 	for (int i = 0; i < p->ngroups; i++)
 		if (p->groups[i].split > 1)
-			scratch_of(p, &p->groups[i]);
+			plan_split(p, &p->groups[i]);
 	flags(p);
 	return !p->arena.failed;
 }
@@ -219,7 +218,8 @@ static bool build(struct plan *p, const struct linear *l, const struct target *t
 	prog_compact(&p->prog);
 	layout_weights(&p->prog, t);
 	return !p->arena.failed && start(&g, p, t, scratch) && group_build(&g) && group_store(&g) &&
-	       fill(&g, scratch) && group_merge(p, scratch) && group_chain(p, t, scratch) &&
+	       fill(&g, scratch) && group_merge(p, scratch) && group_columns(p, t) &&
+	       group_chain(p, t, scratch) &&
 	       plan_order(p, scratch) &&
 	       layout_activations(p, scratch) && (!beside || (plan_part(p, t) && plan_beside(p, t, scratch) && plan_halve(p, t, scratch))) &&
 	       plan_products(p, t) && plan_place(p) &&

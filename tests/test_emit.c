@@ -629,8 +629,8 @@ static const struct target small_caches = {.name = "x86-64-v3",
                                            .vector_regs = 16,
                                            .fma_ports = 2,
                                            .l1_bytes = 1 << 10,
-                                           .l2_bytes = 2 << 10,
-                                           .l3_bytes = 8 << 10,
+                                           .l2_bytes = 8 << 10,
+                                           .l3_bytes = 32 << 10,
                                            .bandwidth = 20,
                                            .flops = 100,
                                            .launch_ns = 500};
@@ -677,6 +677,24 @@ static const struct far {
      "        for unroll %3 = 0 .. 8 {\n"
      "          for unroll %4 = 0 .. 2 {\n"
      "            for lane %5 = 0 .. 8 {\n"},
+    {"columns are summed by rows, eight at a time and then the rest",
+     FRAME(0) "  for par %0 = 0 .. 8 {\n"
+              "    for par %1 = 0 .. 256 {\n"
+              "      for red %2 = 0 .. 9 carry %3 = f32:0 add {\n"
+              "        %4 = affine 0 256*%0 1*%1 256*%2\n"
+              "        %5 = load b0 [%4]\n"
+              "        %6 = add f32 %3, %5\n"
+              "      } yield %6 -> %7\n"
+              "      %8 = affine 0 256*%0 1*%1\n"
+              "      store b1 [%8] %7\n"
+              "    }\n"
+              "  }\n",
+     true, 0, 4,
+     "      for serial %6 = 0 .. 16 {\n"
+     "        for unroll %7 = 0 .. 2 {\n"
+     "          for lane %8 = 0 .. 8 {\n"
+     "            %9 = affine 0 16*%6 8*%7 1*%8\n"
+     "            %10 = load b6 [%9]\n"},
 };
 
 static int count(const char *text, const char *what)

@@ -173,7 +173,7 @@ static float *normalised(tgc_context *c, int rows, int columns, const float *x)
 
 static void statistics(void **state)
 {
-	static const int sizes[][2] = {{4096, 32}, {5003, 16}, {3001, 37}, {40000, 1}, {2050, 130}};
+	static const int sizes[][2] = {{4096, 32}, {5003, 16}, {3001, 37}, {40000, 1}, {2050, 130}, {5003, 1040}, {4099, 2064}};
 	(void)state;
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
 		size_t n = (size_t)(sizes[i][0] + 1) * (size_t)sizes[i][1];

@@ -204,6 +204,11 @@ static void sum_all(struct net *n)
 	out(n, tgc_mul(tgc_sum(tgc_square(x), TGC_ALL_AXES, false), 0.5));
 }
 
+static void long_columns(struct net *n)
+{
+	out(n, tgc_sum(data(n, TGC_SHAPE(4096, 4096)), TGC_AXES(0), false));
+}
+
 static void tall(struct net *n)
 {
 	tgc_tensor *x = data(n, TGC_SHAPE(4096, 8)), *y = data(n, TGC_SHAPE(4096, 130)),
@@ -630,7 +635,8 @@ static void test_repeated_checks(void **unused)
 
 static void test_split(void **unused)
 {
-	static const struct row split[] = {{"sum_all", sum_all, 0, 0}, {"tall", tall, 0, 0}};
+	static const struct row split[] = {
+	    {"sum_all", sum_all, 0, 0}, {"tall", tall, 0, 0}, {"long_columns", long_columns, 0, 0}};
 
 	(void)unused;
 	for (int i = 0; i < TG_COUNT(split); i++) {
