@@ -203,6 +203,8 @@ static const struct row {
     {{.name = "mlp"}, {7, 7, 0}, 10, NULL},
     {{.name = "cnn"}, {28, 29, 0}, 30, NULL},
     {{.name = "resnet20_bf16"}, {266, 266, 1000}, 150, "sm_90"},
+    {{.name = "resnet20"}, {266, 266, 2384}, 150, "sm_90"},
+    {{.name = "cnn"}, {40, 40, 216}, 30, "sm_90"},
 };
 
 static const struct bench_workload *find(const char *name)
