@@ -8,12 +8,16 @@ trap 'rm -rf "$folder"' EXIT
 fail() { echo "bench: $1"; exit 1; }
 
 "$tgc" bench --list >"$folder/list"
-for name in mlp resnet20 cnn gpt_small attention layernorm_fwd layernorm_fb softmax_4096x1024 softmax_64x50257 gelu_chain \
+for name in mlp resnet20 cnn gpt_small gpt2_124m attention layernorm_fwd layernorm_fb softmax_4096x1024 softmax_64x50257 gelu_chain \
 	adam matmul_512x512x512 matmul_1024x1024x1024 matmul_2048x2048x2048 matmul_32x1024x1024 matmul_65536x16x144 \
 	matmul_64x10x784 matmul_128x512x784 matmul_4096x64x576 matmul_bias_relu head conv3_16-16_32_s1_g1 \
 	conv3_32-32_16_s1_g1_dx conv3_64-64_8_s1_g1_dw conv3_16-32_32_s2_g1 conv7_3-64_224_s2_g1 conv3_64-64_32_s1_g64 \
 	sum_axis0 sum_axis1 sum_all argmax_axis1 transpose gather_32k; do
 	grep -qx "$name" "$folder/list" || fail "$name is gone"
+done
+TGC_DEVICE=cuda "$tgc" bench --list >"$folder/gpu"
+for name in resnet20_bf16 gpt2_124m_bf16 attention_bf16 matmul_4096x4096x4096_bf16 matmul_8192x8192x8192_bf16; do
+	grep -qx "$name" "$folder/gpu" || fail "$name is gone"
 done
 [ "$(sort "$folder/list" | uniq -d)" = "" ] || fail "a name twice"
 [ "$("$tgc" bench --list --only softmax,sum_all | wc -l)" = 3 ] || fail "--only takes no prefix"

@@ -216,9 +216,9 @@ if [ -n "$small" ]; then
 	bench matmul_64x10x784 300 --rounds 1
 else
 	# shellcheck disable=SC2086
-	for names in mlp,cnn,resnet20,resnet20_bf16,gpt_small matmul_4096x4096x4096,matmul_8192x8192x8192,softmax_8192x4096,layernorm_fwd_32768x4096,gelu_chain,adam,sum_axis,transpose \
+	for names in mlp,cnn,resnet20,resnet20_bf16,gpt_small matmul_4096x4096x4096,matmul_8192x8192x8192,matmul_4096x4096x4096_bf16,matmul_8192x8192x8192_bf16,attention_bf16,softmax_8192x4096,layernorm_fwd_32768x4096,gelu_chain,adam,sum_axis,transpose \
 		layernorm_fb_32768x4096,gather_32k,attention,sum_all,argmax_axis1 \
-		matmul_32x,matmul_65536,matmul_128x,matmul_4096x64,matmul_1024x1024x1024,head_8192 conv; do
+		matmul_32x,matmul_65536,matmul_128x,matmul_4096x64,matmul_1024x1024x1024,head_8192 gpt2_124m_bf16 conv; do
 		[ "$(left)" -lt 15 ] && { say "no time left for $names"; continue; }
 		bench "$names" "$(left)" --rounds 11 $peers
 	done

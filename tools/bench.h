@@ -15,6 +15,7 @@ enum { BENCH_PEERS = 8, BENCH_ROUNDS = 1000, BENCH_WORKLOADS = 64 };
 struct bench_in {
 	tgc_shape shape;
 	int64_t below; // 0: f32, normal; else i32 in [0, below)
+	bool bf16;     // instead of f32
 };
 struct bench_run;
 struct bench_workload {
@@ -27,7 +28,7 @@ struct bench_workload {
 	int64_t n[4];        // what record needs to know besides
 	bool gpu;            // of a size for a GPU: left out elsewhere, unless it is named
 	double rough;        // the error that 16-bit floats explain; 0: bench.c's bound
-	bool bf16;           // convolutions in it, sums and norms in f32
+	bool bf16;           // products and convolutions in it, sums and norms in f32
 	bool params;         // it has parameters, made where they are first met
 	bool assigns;        // it has no outputs
 	tgc_optim *(*optim)(tgc_module *m); // NULL: outputs are realized; else out[0] is a loss, and a step is tgc_step
@@ -71,6 +72,7 @@ int bench_mlp(struct bench_run *r, tgc_tensor **out);
 int bench_cnn(struct bench_run *r, tgc_tensor **out);
 int bench_resnet20(struct bench_run *r, tgc_tensor **out);
 int bench_gpt_small(struct bench_run *r, tgc_tensor **out);
+int bench_gpt2_124m(struct bench_run *r, tgc_tensor **out);
 
 // ---- bench_device.c ------------------------------------------------------------------------------------------
 void bench_wait(tgc_context *c);         // until all that was asked of its device is done

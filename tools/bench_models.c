@@ -7,7 +7,8 @@
 static tgc_tensor *linear(struct bench_run *r, tgc_tensor *x, int64_t in, int64_t out)
 {
 	tgc_tensor *w = bench_param(r, TGC_SHAPE(in, out), 1 / sqrt((double)in), 0);
-	return tgc_add(tgc_matmul(x, w), bench_param(r, TGC_SHAPE(out), 0, 0));
+	tgc_tensor *y = tgc_matmul(x, w);
+	return tgc_add(y, tgc_cast(bench_param(r, TGC_SHAPE(out), 0, 0), tgc_tensor_type(y)));
 }
 
 // 16-bit operands where a network wants them, as an autocast scope makes them; the reference stays wide.
@@ -91,32 +92,64 @@ int bench_resnet20(struct bench_run *r, tgc_tensor **out)
 	return 1;
 }
 
-static tgc_tensor *norm(struct bench_run *r, tgc_tensor *x)
+struct gpt {
+	int64_t layers, width, heads, batch, length; // length: tokens of each
+	tgc_tensor *(*gelu)(tgc_tensor *x);
+};
+
+static tgc_tensor *norm(struct bench_run *r, const struct gpt *g, tgc_tensor *x)
 {
-	tgc_tensor *gamma = bench_param(r, TGC_SHAPE(128), 0, 1), *beta = bench_param(r, TGC_SHAPE(128), 0, 0);
+	tgc_tensor *gamma = bench_param(r, TGC_SHAPE(g->width), 0, 1), *beta = bench_param(r, TGC_SHAPE(g->width), 0, 0);
 	return tgc_layer_norm(x, gamma, beta, 1e-5);
 }
 
-static tgc_tensor *heads(tgc_tensor *x, int64_t which)
+static tgc_tensor *heads(const struct gpt *g, tgc_tensor *x, int64_t which)
 {
-	tgc_tensor *part = tgc_slice_axis(x, 2, 128 * which, 128 * (which + 1));
-	return tgc_transpose(tgc_reshape(part, TGC_SHAPE(12, 64, 4, 32)), 1, 2);
+	tgc_tensor *part = tgc_slice_axis(x, 2, g->width * which, g->width * (which + 1));
+	return tgc_transpose(tgc_reshape(part, TGC_SHAPE(g->batch, g->length, g->heads, g->width / g->heads)), 1, 2);
+}
+
+static tgc_tensor *layer(struct bench_run *r, const struct gpt *g, tgc_tensor *x)
+{
+	int64_t n = g->width;
+	tgc_tensor *qkv = linear(r, norm(r, g, x), n, 3 * n);
+	tgc_tensor *a = tgc_attention(heads(g, qkv, 0), heads(g, qkv, 1), heads(g, qkv, 2), true);
+	a = tgc_reshape(tgc_transpose(a, 1, 2), TGC_SHAPE(g->batch, g->length, n));
+	x = tgc_add(x, linear(r, a, n, n));
+	return tgc_add(x, linear(r, g->gelu(linear(r, norm(r, g, x), n, 4 * n)), 4 * n, n));
+}
+
+// Tokens [batch * length] and the places of each; *table: the tokens' parameter.
+static tgc_tensor *embedded(struct bench_run *r, const struct gpt *g, int64_t words, int64_t places, tgc_tensor **table)
+{
+	tgc_tensor *place = tgc_mod(tgc_iota(r->c, TGC_I32, TGC_SHAPE(g->batch * g->length), 0), g->length);
+	*table = bench_param(r, TGC_SHAPE(words, g->width), 0.02, 0);
+	tgc_tensor *x = tgc_gather(*table, bench_input(r, 0), 0);
+	x = tgc_add(x, tgc_gather(bench_param(r, TGC_SHAPE(places, g->width), 0.02, 0), place, 0));
+	return tgc_reshape(x, TGC_SHAPE(g->batch, g->length, g->width));
 }
 
 int bench_gpt_small(struct bench_run *r, tgc_tensor **out)
 {
-	tgc_tensor *places = tgc_mod(tgc_iota(r->c, TGC_I32, TGC_SHAPE(768), 0), 64);
-	tgc_tensor *x = tgc_gather(bench_param(r, TGC_SHAPE(65, 128), 0.02, 0), bench_input(r, 0), 0);
-	x = tgc_add(x, tgc_gather(bench_param(r, TGC_SHAPE(64, 128), 0.02, 0), places, 0));
-	x = tgc_reshape(x, TGC_SHAPE(12, 64, 128));
-	for (int layer = 0; layer < 4; layer++) {
-		tgc_tensor *qkv = linear(r, norm(r, x), 128, 384);
-		tgc_tensor *a = tgc_attention(heads(qkv, 0), heads(qkv, 1), heads(qkv, 2), true);
-		a = tgc_reshape(tgc_transpose(a, 1, 2), TGC_SHAPE(12, 64, 128));
-		x = tgc_add(x, linear(r, a, 128, 128));
-		x = tgc_add(x, linear(r, tgc_gelu(linear(r, norm(r, x), 128, 512)), 512, 128));
-	}
-	tgc_tensor *logits = tgc_reshape(linear(r, norm(r, x), 128, 65), TGC_SHAPE(768, 65));
+	static const struct gpt g = {4, 128, 4, 12, 64, tgc_gelu};
+	tgc_tensor *table, *x = embedded(r, &g, 65, 64, &table);
+	for (int64_t i = 0; i < g.layers; i++)
+		x = layer(r, &g, x);
+	tgc_tensor *logits = tgc_reshape(linear(r, norm(r, &g, x), 128, 65), TGC_SHAPE(768, 65));
 	out[0] = tgc_cross_entropy(logits, bench_input(r, 1));
+	return 1;
+}
+
+// 124M parameters: the head is the tokens' table turned. n: batch, length.
+int bench_gpt2_124m(struct bench_run *r, tgc_tensor **out)
+{
+	const struct gpt g = {12, 768, 12, r->w->n[0], r->w->n[1], tgc_gelu_tanh};
+	tgc_autocast_begin(r->c, r->w->bf16 ? TGC_BF16 : TGC_F32);
+	tgc_tensor *table, *x = embedded(r, &g, 50257, 1024, &table);
+	for (int64_t i = 0; i < g.layers; i++)
+		x = layer(r, &g, x);
+	x = tgc_reshape(norm(r, &g, x), TGC_SHAPE(g.batch * g.length, g.width));
+	out[0] = tgc_cross_entropy(tgc_matmul(x, tgc_transpose(table, 0, 1)), bench_input(r, 1));
+	tgc_autocast_end(r->c);
 	return 1;
 }

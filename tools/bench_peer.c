@@ -179,8 +179,10 @@ static bool hand_over(struct bench_peer *p, const char *what, int i, tgc_type t,
 	return write_file(path, head, NPY_HEAD, data, bytes);
 }
 
+// NumPy has no bf16: f32 holds it.
 static bool hand_tensor(struct bench_peer *p, const char *what, int i, tgc_tensor *t)
 {
+	t = tgc_tensor_type(t) == TGC_BF16 ? tgc_cast(t, TGC_F32) : t;
 	size_t bytes = (size_t)tgc_tensor_elems(t) * tgc_type_bytes(tgc_tensor_type(t));
 	void *data = malloc(bytes);
 	bool good = data && tgc_read(t, data, bytes) == TGC_OK &&

@@ -30,7 +30,7 @@ def frameworks():
 
 def distance(got, wanted):
     """Largest difference, relative to the largest value; infinite if a value is not finite."""
-    got = np.asarray(got.detach().cpu() if hasattr(got, "detach") else got).astype(np.float64).reshape(wanted.shape)
+    got = np.asarray(got.detach().double().cpu() if hasattr(got, "detach") else got).astype(np.float64).reshape(wanted.shape)
     worst = float(np.max(np.abs(got - wanted)) / max(np.max(np.abs(wanted)), 1e-30))
     return worst if np.isfinite(worst) else float("inf")
 

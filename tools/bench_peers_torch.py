@@ -64,7 +64,7 @@ def backward(name):
     }.get(name)
 
 
-def network(name):
+def network(name, tokens):
     if name == "mlp":
         return nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
     if name == "cnn":
@@ -75,7 +75,9 @@ def network(name):
     if name == "resnet20":
         return ResNet()
     if name == "gpt_small":
-        return Gpt()
+        return Gpt(4, 128, 4, 64, 65, 64, "none", False)
+    if name == "gpt2_124m":
+        return Gpt(12, 768, 12, tokens if tokens < 1024 else 1024, 50257, 1024, "tanh", True)
     return None
 
 
@@ -104,28 +106,33 @@ class ResNet(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self):
+    def __init__(self, n, heads, gelu):
         super().__init__()
-        self.n1, self.qkv, self.proj = nn.LayerNorm(128), nn.Linear(128, 384), nn.Linear(128, 128)
-        self.n2, self.up, self.down = nn.LayerNorm(128), nn.Linear(128, 512), nn.Linear(512, 128)
+        self.heads, self.gelu = heads, gelu
+        self.n1, self.qkv, self.proj = nn.LayerNorm(n), nn.Linear(n, 3 * n), nn.Linear(n, n)
+        self.n2, self.up, self.down = nn.LayerNorm(n), nn.Linear(n, 4 * n), nn.Linear(4 * n, n)
 
     def forward(self, x):
-        q, k, v = (t.view(12, 64, 4, 32).transpose(1, 2) for t in self.qkv(self.n1(x)).split(128, 2))
-        a = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(12, 64, 128)
+        b, t, n = x.shape
+        q, k, v = (y.view(b, t, self.heads, n // self.heads).transpose(1, 2) for y in self.qkv(self.n1(x)).split(n, 2))
+        a = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, t, n)
         x = x + self.proj(a)
-        return x + self.down(F.gelu(self.up(self.n2(x))))
+        return x + self.down(F.gelu(self.up(self.n2(x)), approximate=self.gelu))
 
 
 class Gpt(nn.Module):
-    def __init__(self):
+    """length: tokens of each text; words: how many there are; tied: the head is their table."""
+    def __init__(self, layers, n, heads, length, words, places, gelu, tied):
         super().__init__()
-        self.tokens, self.places = nn.Embedding(65, 128), nn.Embedding(64, 128)
-        self.layers = nn.Sequential(*[Layer() for _ in range(4)])
-        self.norm, self.out = nn.LayerNorm(128), nn.Linear(128, 65)
+        self.length = length
+        self.tokens, self.places = nn.Embedding(words, n), nn.Embedding(places, n)
+        self.layers = nn.Sequential(*[Layer(n, heads, gelu) for _ in range(layers)])
+        self.norm, self.out = nn.LayerNorm(n), None if tied else nn.Linear(n, words)
 
     def forward(self, i):
-        x = self.tokens(i.view(12, 64)) + self.places(torch.arange(64, device=i.device))
-        return self.out(self.norm(self.layers(x))).view(768, 65)
+        x = self.tokens(i.view(-1, self.length)) + self.places(torch.arange(self.length, device=i.device))
+        x = self.norm(self.layers(x)).flatten(0, 1)
+        return F.linear(x, self.tokens.weight) if self.out is None else self.out(x)
 
 
 def tensor(a, layout):
@@ -238,18 +245,20 @@ def make(name, inputs, params, wrap, layout=torch.contiguous_format, graph=False
         step, keep = adam_step(params, wrap)
         return graphed(step, keep) if graph else step
     name, bf16 = GPU_SIZES.get(name, name).removesuffix("_bf16"), name.endswith("_bf16")
-    net = network(name)
+    net = network(name, len(inputs[0]) if inputs else 0)
     if net:
         step, keep = train_step(name, net, [tensor(a, layout) for a in inputs], params, wrap, layout, bf16)
         return numbers(graphed(step, keep) if graph else step)
     args = [tensor(a, layout) for a in inputs + params]
     if backward(name):
-        step = backward_step(name, args, wrap)
+        forward = (lambda f: wrap(lambda *a: autocast(f)(*a).float())) if bf16 else wrap
+        step = backward_step(name, args, forward)
         return graphed(step, list) if graph else step
     f = plain_function(name)
     if not f:
         return None
     forward = wrap(f)
+    args = [a.bfloat16() for a in args] if bf16 else args
 
     def step():
         with torch.no_grad():

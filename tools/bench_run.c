@@ -41,7 +41,7 @@ tgc_tensor *bench_state(struct bench_run *r, tgc_shape s, double first)
 static tgc_tensor *make_input(tgc_context *c, const struct bench_in *in)
 {
 	if (!in->below)
-		return tgc_variable(tgc_randn(c, TGC_F32, in->shape));
+		return tgc_variable(tgc_cast(tgc_randn(c, TGC_F32, in->shape), in->bf16 ? TGC_BF16 : TGC_F32));
 	tgc_tensor *u = tgc_rand(c, TGC_F32, in->shape);
 	tgc_tensor *i = tgc_cast(tgc_mul(u, (double)in->below), TGC_I32);
 	return tgc_variable(tgc_minimum(i, in->below - 1));

@@ -141,7 +141,9 @@ static int attention(struct bench_run *r, tgc_tensor **out)
 {
 	tgc_shape s = TGC_SHAPE(8, 12, 1024, 64);
 	tgc_tensor *q = bench_param(r, s, 1, 0), *k = bench_param(r, s, 1, 0), *v = bench_param(r, s, 1, 0);
-	out[0] = tgc_attention(q, k, v, true);
+	tgc_autocast_begin(r->c, r->w->bf16 ? TGC_BF16 : TGC_F32);
+	out[0] = tgc_cast(tgc_attention(q, k, v, true), r->wide ? TGC_F64 : TGC_F32);
+	tgc_autocast_end(r->c);
 	return 1 + backward(out[0], bench_input(r, 0), 3, (tgc_tensor *[]){q, k, v}, out + 1);
 }
 
@@ -165,6 +167,12 @@ static tgc_optim *sgd(tgc_module *m) { return tgc_sgd(m, .lr = 0.1, .momentum = 
 #define GPU_MATMUL(n)                                                                                        \
 	{.name = "matmul_" #n "x" #n "x" #n, .gpu = true, .record = matmul, .in = {M(n, n), M(n, n)},        \
 	 .inputs = 2, .flops = 2.0 * n * n * n}
+#define GPU_MATMUL_BF16(n)                                                                                   \
+	{.name = "matmul_" #n "x" #n "x" #n "_bf16", .gpu = true, .rough = 0.01, .record = matmul,           \
+	 .in = {{TGC_SHAPE(n, n), 0, true}, {TGC_SHAPE(n, n), 0, true}}, .inputs = 2, .flops = 2.0 * n * n * n}
+// Of a token: 6 a parameter that is multiplied, the head's table included, and both products of attention (all of it).
+#define GPT2_FLOPS(batch, length)                                                                            \
+	((double)batch * length * (6.0 * (12.0 * 12 * 768 * 768 + 50257.0 * 768) + 12.0 * 12 * 768 * length))
 #define CONV1(batch, size, ci, co, s, st, g, suffix, which)                                                  \
 	{.name = "conv" #size "_" #ci "-" #co "_" #s "_s" #st "_g" #g suffix, .record = conv,                \
 	 .in = {M(batch, ci, s, s), M(co, ci / g, size, size), M(batch, co, s / st, s / st)},                \
@@ -186,8 +194,15 @@ const struct bench_workload bench_workloads[] = {
      .flops = 128.0 * (4 * 576 * 32 * 25 + 6 * 400 * 32 * 800 + 6 * 64 * 64 * 288 + 6 * 36 * 64 * 576 + 6 * 5760)},
     {.name = "gpt_small", .record = bench_gpt_small, .in = {INDEX(768, 65), INDEX(768, 65)}, .inputs = 2,
      .params = true, .optim = adamw, .flops = 3.7e9},
+    {.name = "gpt2_124m", .record = bench_gpt2_124m, .in = {INDEX(256, 50257), INDEX(256, 50257)}, .inputs = 2,
+     .params = true, .optim = adamw, .n = {1, 256}, .flops = GPT2_FLOPS(1, 256)},
+    {.name = "gpt2_124m_bf16", .gpu = true, .rough = 0.01, .bf16 = true, .record = bench_gpt2_124m,
+     .in = {INDEX(16384, 50257), INDEX(16384, 50257)}, .inputs = 2, .params = true, .optim = adamw, .n = {16, 1024},
+     .flops = GPT2_FLOPS(16, 1024)},
     {.name = "attention", .record = attention, .in = {M(8, 12, 1024, 64)}, .inputs = 1, .params = true,
      .flops = 3.5 * 2 * 96 * 1024.0 * 1024 * 64},
+    {.name = "attention_bf16", .gpu = true, .rough = 0.03, .bf16 = true, .record = attention,
+     .in = {M(8, 12, 1024, 64)}, .inputs = 1, .params = true, .flops = 3.5 * 2 * 96 * 1024.0 * 1024 * 64},
     {.name = "layernorm_fwd", .record = layernorm_fwd, .in = {M(8192, 768), M(768), M(768)}, .inputs = 3,
      .bytes = 2.0 * 4 * 8192 * 768},
     {.name = "layernorm_fb", .record = layernorm_fb, .in = {M(8192, 768), M(8192, 768)}, .inputs = 2,
@@ -234,6 +249,8 @@ const struct bench_workload bench_workloads[] = {
      .params = true, .flops = 6.0 * 8192 * 768 * 50257},
     GPU_MATMUL(4096),
     GPU_MATMUL(8192),
+    GPU_MATMUL_BF16(4096),
+    GPU_MATMUL_BF16(8192),
 };
 const int bench_workloads_count = sizeof bench_workloads / sizeof *bench_workloads;
 _Static_assert(sizeof bench_workloads / sizeof *bench_workloads <= BENCH_WORKLOADS, "more workloads than bench.c marks");
