@@ -623,6 +623,26 @@ static int64_t even(int64_t chunks, int64_t axis)
 	return chunks;
 }
 
+static double bytes_of(const struct prog *p, int v)
+{
+	return (double)prog_elems(p, v) * (double)tgc_type_bytes((tgc_type)p->nodes[v].type);
+}
+
+// Windows' products for few results, the gradient of a convolution's weights: each register tile of results goes
+// through both operands. A chunk of them that stays in half the second cache is gone through from there; operands of
+// less than an eighth of the last cache are near enough without.
+static int64_t chunks_in_cache(const struct prog *p, const struct target *t, int v, int64_t limit)
+{
+	const struct pnode *n = &p->nodes[v];
+	double bytes = bytes_of(p, n->src[0]) + bytes_of(p, n->src[1]), half = (double)t->l2_bytes / 2;
+
+	if (t->family != FAMILY_CPU || !has_window(n) || limit < 2 || bytes_of(p, v) > half ||
+	    bytes < (double)t->l3_bytes / 8)
+		return 1;
+	int64_t want = (int64_t)(bytes / half) + 1;
+	return want < limit ? even(want, limit) : limit;
+}
+
 // The same for a contraction with few results: its outermost contracted axis. A last, shorter chunk would be loops
 // of its own.
 static int64_t chunks_of_contraction(const struct prog *p, const struct target *t, int v)
@@ -642,7 +662,7 @@ static int64_t chunks_of_contraction(const struct prog *p, const struct target *
 	}
 	if (blocks == 0 || blocks >= t->product_blocks / 2 || products < 4 * t->product_terms ||
 	    (t->products && !has_window(n) && prog_elems(p, v) > FEW_RESULTS)) // a library may take it
-		return 1;
+		return chunks_in_cache(p, t, v, limit);
 	want = (t->product_blocks + blocks - 1) / blocks;
 	want = want < (int64_t)(products / t->product_terms) ? want : (int64_t)(products / t->product_terms);
 	want = want < limit ? want : limit;

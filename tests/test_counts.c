@@ -201,7 +201,7 @@ static const struct row {
     {{.name = "attention_forward", .record = attention_forward, .in = {QKV}, .inputs = 3}, {1, 1, 0}, 1, NULL},
     {{.name = "adam"}, {1, 1, 0}, 1, NULL},
     {{.name = "mlp"}, {7, 7, 0}, 10, NULL},
-    {{.name = "cnn"}, {28, 29, 0}, 30, NULL},
+    {{.name = "cnn"}, {28, 30, 0}, 30, NULL},
     {{.name = "resnet20_bf16"}, {266, 266, 1000}, 150, "sm_90"},
     {{.name = "resnet20"}, {266, 266, 2384}, 150, "sm_90"},
     {{.name = "cnn"}, {40, 40, 216}, 30, "sm_90"},
