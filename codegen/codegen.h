@@ -50,7 +50,7 @@ enum { // instruction codes after the operation table's; elementwise instruction
 	K_STORE,            // buffer `aux` at src[0] := src[1]; optional src[2] guard; optional src[3] segment
 	K_TABLE,            // constant table `aux` at src[0]; i64
 	K_MMA,              // all lanes of a block together: sums in LOCAL buffer `aux` += products of slices in shared
-	                    // memory; imm and the layout of the sums: struct kmma; optional src[0]: which stage
+	                    // memory that begin at src[0] and src[1] of their buffers; imm: struct kmma
 	K_COPY,             // asynchronous: SHARED buffer `aux` at src[0] := GLOBAL buffer at src[1], some neighbours: struct
 	                    // kcopied; optional src[2] guard (bool): false copies zeros and touches no global memory
 	K_COMMIT,           // all lanes of a block together: the copies before it that no other has are a group
@@ -97,13 +97,13 @@ struct kbuf {
 	int32_t node;       // GLOBAL: where it came from in the plan (plan buffer); not in the text
 	int32_t *seg_nodes; // segmented: plan buffer of each; not in the text
 };
-// rows x depth of buffer a, columns x depth of b, 16-bit floats of one type, `stages` of them; each row is MMA_PAD
-// elements longer, or, where terms_first, each term's row of them. Each
-// warp has a square of MMA_WARP rows and columns, each lane MMA_WARP of its sums in a row, as the fragments of
-// mma.m16n8k16 have them (kernel_mma_sum).
-enum { MMA_WARP = 32, MMA_DEPTH = 16, MMA_PAD = 8 };
+// rows x depth of buffer a, columns x depth of b, 16-bit floats of one type; `pitch` elements from row to row (column
+// to column), or, where terms_first, from term to term. Each warp has a square of MMA_WARP rows and columns, each
+// lane MMA_WARP of its sums in a row, as the fragments of mma.m16n8k16 have them (kernel_mma_sum); a block may have
+// more warps. Slices begin at multiples of MMA_ALIGN elements, and pitches are some.
+enum { MMA_WARP = 32, MMA_DEPTH = 16, MMA_ALIGN = 8 };
 struct kmma {
-	int a, b, rows, columns, depth, stages;
+	int a, b, rows, columns, depth, pitch[2];
 	bool terms_first[2];
 };
 struct kcopied {
@@ -207,7 +207,7 @@ int kb_idiv(struct kbuild *b, int x, int64_t c);
 int kb_imod(struct kbuild *b, int x, int64_t c);
 int kb_load(struct kbuild *b, int buf, int index, int guard, int seg);    // guard, seg: K_NONE
 void kb_store(struct kbuild *b, int buf, int index, int value, int guard, int seg);
-void kb_mma(struct kbuild *b, int sums, const struct kmma *m, int stage); // stage: K_NONE
+void kb_mma(struct kbuild *b, int sums, const struct kmma *m, const int *at); // at: where the slices begin
 void kb_copy(struct kbuild *b, int to, int at, int from, int index, int64_t n, int guard);
 void kb_commit(struct kbuild *b);
 void kb_wait(struct kbuild *b, int groups);
@@ -350,6 +350,7 @@ struct cuda_phase {
 	char name[64];
 	int threads;
 	int64_t blocks, shared_bytes;
+	int64_t dynamic_bytes; // all of shared_bytes if that is more than a kernel may declare, else 0
 };
 struct cuda_source {
 	char *text; // malloc'ed, without the prelude

@@ -3,7 +3,8 @@
 // Names of the text: b0.. buffers, s0.. late scalars, scratch, v0.. values, i0.. indices, c0_0.. carries, r0..
 // shared memory of reductions. It compiles behind emit_cuda_prelude() with NVRTC, and behind any other text
 // that defines what that one does before emit_cuda_common():
-//    TG_KERNEL(name, threads) TG_GLOBAL TG_RESTRICT TG_SHARED(type, name, n) TG_TABLE(type, name, n) TG_DEV
+//    TG_KERNEL(name, threads) TG_GLOBAL TG_RESTRICT TG_SHARED(type, name, n) TG_SHARED_ALL
+//    TG_SHARED_PART(type, name, n, offset) TG_TABLE(type, name, n) TG_DEV
 //    TG_UNROLL TG_ALIGN(n) tg_thread() tg_block() tg_barrier() tg_warp_sync(mask)
 //    tg_shfl_xor_{f32,f64,i32,i64}(mask, x, m) tg_bool tg_f16 tg_bf16, tg_f32_from_{f16,bf16},
 //    tg_{f16,bf16}_from_f32, tg_{abs,sqrt,floor,rint}_{f32,f64}, tg_{fma,copysign}_{f32,f64}, tg_mulhi_u32,
@@ -304,6 +305,8 @@ void cuda_region(struct cuda *e, int region)
 void cuda_shared(struct cuda *e, const char *type, const char *name, int64_t n, int bytes)
 {
 	text_add(&e->declared, "\tTG_SHARED(%s, %s, %lld);\n", type, name, (long long)n);
+	text_add(&e->placed, "\tTG_SHARED_PART(%s, %s, %lld, %lld);\n", type, name, (long long)n,
+	         (long long)e->shared_bytes);
 	e->shared_bytes += (n * bytes + 15) / 16 * 16;
 }
 
@@ -356,13 +359,18 @@ static void phase(struct cuda *e, int at, bool scratch, struct cuda_phase *p)
 	cuda_declare_scratch(e, e->access);
 	cuda_region(e, k->phases[at]);
 	e->out = out;
-	char *shared = text_take(&e->declared), *code = text_take(&body);
+	char *declared = text_take(&e->declared), *placed = text_take(&e->placed), *code = text_take(&body);
+	bool large = e->shared_bytes > e->t->shared_bytes;
+	const char *shared = large ? placed : declared;
 	text_add(out, "TG_KERNEL(%s, %d)(", p->name, p->threads);
 	parameters(e, scratch);
-	text_add(out, ")\n{\n%s%s}\n", shared ? shared : "", code ? code : "");
+	text_add(out, ")\n{\n%s%s%s}\n", large ? "\tTG_SHARED_ALL;\n" : "", shared ? shared : "",
+	         code ? code : "");
 	e->arena.failed |= !code;
 	p->shared_bytes = e->shared_bytes;
-	free(shared);
+	p->dynamic_bytes = large ? e->shared_bytes : 0;
+	free(declared);
+	free(placed);
 	free(code);
 }
 
@@ -426,7 +434,7 @@ char *emit_cuda(const struct kernel *k, const struct target *t, const char *name
 	arena_init(&e.arena, NULL);
 	if (prepare(&e)) {
 		int64_t bytes = scratch_of_block(&e);
-		bool scratch = bytes + SHARED_FOR_REDUCTIONS > t->shared_bytes;
+		bool scratch = bytes + SHARED_FOR_REDUCTIONS > t->block_shared_bytes;
 		e.in_shared = !scratch;
 		cuda_declare_tables(&e);
 		for (int i = 0; i < k->nphases && !e.error && !e.arena.failed; i++) {

@@ -52,6 +52,7 @@ struct cuda {
 	uint8_t *shared;      // by buffer: it is even where scratch is not: slices for tensor cores and copies
 	int64_t shared_bytes; // of the phase
 	struct text declared; // its shared memory, which stands at the top
+	struct text placed;   // the same where it is more than may be declared
 	int nshared, ntemps;  // names given so far
 	const char *error;    // the first; not malloc'ed
 };

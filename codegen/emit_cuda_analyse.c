@@ -161,7 +161,7 @@ static void find_own(struct cuda *e)
 {
 	const struct kernel *k = e->k;
 	for (int i = 0; i < k->nbufs; i++)
-		e->own[i] = k->bufs[i].space == SPACE_LOCAL ? -1 : 0;
+		e->own[i] = k->bufs[i].space == SPACE_LOCAL && !e->shared[i] ? -1 : 0;
 	for (int r = 0; r < k->nregions; r++)
 		for (int i = 0; i < k->regions[r].n; i++) {
 			const struct kinst *in = &k->insts[k->regions[r].insts[i]];
@@ -283,8 +283,8 @@ void cuda_analyse(struct cuda *e)
 	number_axes(e);
 	if (e->error)
 		return;
-	find_own(e);
 	find_shared(e);
+	find_own(e);
 	find_again(e);
 	find_needed(e);
 	do

@@ -257,12 +257,12 @@ void kb_store(struct kbuild *b, int buf, int index, int value, int guard, int se
 		++*stores;
 }
 
-void kb_mma(struct kbuild *b, int sums, const struct kmma *m, int stage)
+void kb_mma(struct kbuild *b, int sums, const struct kmma *m, const int *at)
 {
 	int *stores = stores_of(b, sums);
 	if (b->k->arena.failed)
 		return;
-	kernel_append(b->k, b->region, K_MMA, TGC_F32, sums, kernel_mma_imm(m), stage != K_NONE, &stage, NULL);
+	kernel_append(b->k, b->region, K_MMA, TGC_F32, sums, kernel_mma_imm(m), 2, at, NULL);
 	if (stores)
 		++*stores;
 }

@@ -167,7 +167,7 @@ void kcopy_inst(struct kcopy *cp, int inst)
 		break;
 	case K_MMA: {
 		struct kmma m = kernel_mma(cp->from, inst);
-		kb_mma(b, in->aux, &m, operand(cp, in, 0));
+		kb_mma(b, in->aux, &m, (int[]){operand(cp, in, 0), operand(cp, in, 1)});
 		break;
 	}
 	case K_COPY: {

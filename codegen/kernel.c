@@ -326,28 +326,26 @@ void kernel_loop_close(struct kernel *k, int loop, const int *next)
 		l->res[i] = kernel_append(k, parent, K_RES, k->insts[l->init[i]].type, loop, i, 0, NULL, NULL);
 }
 
+// From bit 0 on: buffers of 12 bits, tiles and depth of 4, which side is turned, pitches of 13.
 struct kmma kernel_mma(const struct kernel *k, int inst)
 {
 	uint64_t imm = (uint64_t)k->insts[inst].imm;
-	struct kmma m = {.a = (int)(imm & 0xffff),
-	                 .b = (int)(imm >> 16 & 0xffff),
-	                 .depth = (int)(imm >> 32 & 0xffff),
-	                 .stages = (int)(imm >> 48 & 15),
-	                 .terms_first = {imm >> 52 & 1, imm >> 53 & 1}};
-	if (m.a >= k->nbufs || m.b >= k->nbufs || m.depth < 1 || m.stages < 1)
-		return m;
-	for (int side = 0; side < 2; side++) {
-		int64_t elems = k->bufs[side ? m.b : m.a].elems / m.stages;
-		*(side ? &m.columns : &m.rows) =
-		    (int)(m.terms_first[side] ? elems / m.depth - MMA_PAD : elems / (m.depth + MMA_PAD));
-	}
-	return m;
+	return (struct kmma){.a = (int)(imm & 0xfff),
+	                     .b = (int)(imm >> 12 & 0xfff),
+	                     .rows = (int)(imm >> 24 & 15) * MMA_WARP,
+	                     .columns = (int)(imm >> 28 & 15) * MMA_WARP,
+	                     .depth = (int)(imm >> 32 & 15) * MMA_DEPTH,
+	                     .terms_first = {imm >> 36 & 1, imm >> 37 & 1},
+	                     .pitch = {(int)(imm >> 38 & 0x1fff) * MMA_ALIGN, (int)(imm >> 51) * MMA_ALIGN}};
 }
 
 int64_t kernel_mma_imm(const struct kmma *m)
 {
-	return (int64_t)m->a | (int64_t)m->b << 16 | (int64_t)m->depth << 32 | (int64_t)m->stages << 48 |
-	       (int64_t)m->terms_first[0] << 52 | (int64_t)m->terms_first[1] << 53;
+	uint64_t pitch[2] = {(uint64_t)m->pitch[0] / MMA_ALIGN, (uint64_t)m->pitch[1] / MMA_ALIGN};
+	return (int64_t)((uint64_t)m->a | (uint64_t)m->b << 12 | (uint64_t)(m->rows / MMA_WARP) << 24 |
+	                 (uint64_t)(m->columns / MMA_WARP) << 28 | (uint64_t)(m->depth / MMA_DEPTH) << 32 |
+	                 (uint64_t)m->terms_first[0] << 36 | (uint64_t)m->terms_first[1] << 37 | pitch[0] << 38 |
+	                 pitch[1] << 51);
 }
 
 struct kcopied kernel_copied(const struct kernel *k, int inst)

@@ -455,21 +455,30 @@ static bool phase(struct parser *p)
 	return true;
 }
 
+static bool mma_slice(struct parser *p, int *buf, int *at)
+{
+	return small(p, "b", p->k->nbufs, buf) && expect(p, "[") && use(p, at) && expect(p, "]");
+}
+
 static bool mma(struct parser *p)
 {
-	int sums, stage = K_NONE;
-	int64_t depth, turned, stages;
+	int sums, at[2];
+	int64_t rows, columns, depth, pitch[2], turned;
 	struct kmma m;
-	if (!small(p, "b", p->k->nbufs, &sums) || !expect(p, "+=") || !small(p, "b", p->k->nbufs, &m.a) ||
-	    !expect(p, "*") || !small(p, "b", p->k->nbufs, &m.b) || !expect(p, "depth") ||
-	    !integer(p, 1, UINT16_MAX, &depth) || !expect(p, "turned") || !integer(p, 0, 3, &turned) ||
-	    !expect(p, "stages") || !integer(p, 1, 15, &stages) || (take(p, "at") && !use(p, &stage)))
+	if (!small(p, "b", p->k->nbufs, &sums) || !expect(p, "+=") || !mma_slice(p, &m.a, &at[0]) ||
+	    !expect(p, "*") || !mma_slice(p, &m.b, &at[1]) || !integer(p, 1, 15 * MMA_WARP, &rows) ||
+	    !integer(p, 1, 15 * MMA_WARP, &columns) || !integer(p, 1, 15 * MMA_DEPTH, &depth) ||
+	    !expect(p, "pitch") || !integer(p, 1, UINT16_MAX, &pitch[0]) ||
+	    !integer(p, 1, UINT16_MAX, &pitch[1]) || !expect(p, "turned") || !integer(p, 0, 3, &turned))
 		return false;
+	m.rows = (int)rows;
+	m.columns = (int)columns;
 	m.depth = (int)depth;
-	m.stages = (int)stages;
-	for (int side = 0; side < 2; side++)
+	for (int side = 0; side < 2; side++) {
+		m.pitch[side] = (int)pitch[side];
 		m.terms_first[side] = turned >> side & 1;
-	kernel_append(p->k, p->region, K_MMA, TGC_F32, sums, kernel_mma_imm(&m), stage != K_NONE, &stage, NULL);
+	}
+	kernel_append(p->k, p->region, K_MMA, TGC_F32, sums, kernel_mma_imm(&m), 2, at, NULL);
 	return true;
 }
 

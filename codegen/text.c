@@ -102,12 +102,12 @@ static void mma(struct printer *p, int v)
 {
 	const struct kinst *in = &p->k->insts[v];
 	struct kmma m = kernel_mma(p->k, v);
-	text_add(p->t, "mma b%d += b%d * b%d depth %d turned %d stages %d", in->aux, m.a, m.b, m.depth,
-	         m.terms_first[0] + 2 * m.terms_first[1], m.stages);
-	if (in->nsrc) {
-		text_add(p->t, " at ");
-		use(p, p->k->operands[in->src_at]);
-	}
+	text_add(p->t, "mma b%d += b%d [", in->aux, m.a);
+	use(p, kernel_src(p->k, v, 0));
+	text_add(p->t, "] * b%d [", m.b);
+	use(p, kernel_src(p->k, v, 1));
+	text_add(p->t, "] %d %d %d pitch %d %d turned %d", m.rows, m.columns, m.depth, m.pitch[0], m.pitch[1],
+	         m.terms_first[0] + 2 * m.terms_first[1]);
 }
 
 static void copy(struct printer *p, int v)

@@ -212,9 +212,19 @@ static bool check_memory(struct checker *c, int v)
 	return check_access(c, v, in->nsrc > at ? src[at] : K_NONE, in->nsrc > at + 1 ? src[at + 1] : K_NONE);
 }
 
-static int64_t slice_elems(const struct kmma *m, int64_t size, int side)
+// Does the slice that begins at operand `side` lie in its buffer, in whole pieces of ldmatrix?
+static bool check_slice(struct checker *c, int v, const struct kmma *m, int side)
 {
-	return m->stages * (m->terms_first[side] ? (size + MMA_PAD) * m->depth : size * (m->depth + MMA_PAD));
+	const struct kernel *k = c->k;
+	int at = kernel_src(k, v, side), size = side ? m->columns : m->rows;
+	bool turned = m->terms_first[side];
+	int64_t lo = 0, hi = 0, last = (turned ? m->depth : size) - 1, row = turned ? size : m->depth;
+	if (!operand_type(c, v, at, TGC_I64) || !kernel_interval(k, at, &lo, &hi))
+		return fail(c, v, "a slice that begins anywhere");
+	if (!kernel_multiple(k, at, MMA_ALIGN) || m->pitch[side] < row)
+		return fail(c, v, "a slice that is not aligned");
+	return c->empty || (lo >= 0 && hi + last * m->pitch[side] + row <= k->bufs[side ? m->b : m->a].elems) ||
+	       fail(c, v, "a slice that leaves its buffer");
 }
 
 static bool check_mma(struct checker *c, int v)
@@ -227,17 +237,13 @@ static bool check_mma(struct checker *c, int v)
 	if (sums < 0 || sums >= k->nbufs || m.a >= k->nbufs || m.b >= k->nbufs)
 		return fail(c, v, "no such buffer");
 	const struct kbuf *s = &k->bufs[sums], *a = &k->bufs[m.a], *b = &k->bufs[m.b];
-	if (s->space != SPACE_LOCAL || s->type != TGC_F32 || a->space != SPACE_SHARED ||
-	    b->space != SPACE_SHARED || a->type != b->type || (a->type != TGC_F16 && a->type != TGC_BF16))
-		return fail(c, v, "sums are local f32, slices are shared 16-bit floats");
-	bool whole = m.depth % MMA_DEPTH == 0 && m.rows > 0 && m.rows % MMA_WARP == 0 && m.columns > 0 &&
-	             m.columns % MMA_WARP == 0 && a->elems == slice_elems(&m, m.rows, 0) &&
-	             b->elems == slice_elems(&m, m.columns, 1) && s->elems == (int64_t)m.rows * m.columns;
-	int64_t lo = 0, hi = 0;
-	if (k->insts[v].nsrc && (!operand_type(c, v, kernel_src(k, v, 0), TGC_I64) ||
-	                         !kernel_interval(k, kernel_src(k, v, 0), &lo, &hi)))
-		return fail(c, v, "a stage without bounds");
-	return (whole && lo >= 0 && (hi < m.stages || c->empty)) || fail(c, v, "no whole tiles, or no such stage");
+	if (s->space != SPACE_LOCAL || s->type != TGC_F32 || a->space == SPACE_GLOBAL ||
+	    b->space == SPACE_GLOBAL || a->type != b->type || (a->type != TGC_F16 && a->type != TGC_BF16))
+		return fail(c, v, "sums are local f32, slices are 16-bit floats in shared memory");
+	if (!m.depth || !m.rows || !m.columns || s->elems != (int64_t)m.rows * m.columns ||
+	    k->insts[v].nsrc != 2)
+		return fail(c, v, "no whole tiles");
+	return check_slice(c, v, &m, 0) && check_slice(c, v, &m, 1);
 }
 
 static bool check_copy(struct checker *c, int v)

@@ -6,13 +6,16 @@
 // rows likewise. Whether a stage asks an earlier one for its own block only is read off the graph: the shared
 // indices are followed from its roots back through every operation. A group moves down to its reader's place if
 // nothing in between needs it. A join is refused where the rows do not fit the cache, where an operand that
-// every block reads again does not, or where too few blocks are left.
+// every block reads again does not, or where too few blocks are left. On a GPU rows have to fit the shared memory of
+// a block, and a product in a chain has few blocks, none of them a library's: what that costs is weighed against
+// the bytes that stay.
 // Not here: loops (codegen/lower_chain.c), the order of members (group.c).
 #include "plan.h"
 
 #include <stdlib.h>
 
 enum { MAX_STAGES = 12, MAX_ROOTS = 20, MAX_SHARED = 4, MIN_BLOCKS = 8, MIN_ELEMS = 4096, LOST = -1 };
+enum { TILE_ROWS = 32, SLICE_BYTES = 40 << 10 }; // GPU: of tiles of products; for their slices, and for reductions
 
 struct axes { // where each shared index is an axis of a value
 	int8_t at[MAX_SHARED];
@@ -24,6 +27,8 @@ struct link {
 	int into;   // moved into this chain, -1
 	int next;   // the member before it in the chain, -1
 	bool fits;  // may be a stage
+	bool narrow;  // a product of 16-bit floats
+	double flops; // of contractions
 };
 struct trial { // one join that is considered
 	int shared;
@@ -32,6 +37,9 @@ struct trial { // one join that is considered
 	bool tiled;      // the last shared axis is a row or column axis of a contraction
 	double scratch;  // bytes an index of it
 	double resident; // bytes that all its indices read
+	double flops;    // of products
+	bool narrow;     // all of them of 16-bit floats
+	const char *why; // it is refused, for listings
 };
 struct chaining {
 	struct plan *p;
@@ -57,6 +65,19 @@ static bool has_window(const struct pnode *n)
 		if (n->attr[i] == ROLE_WINDOW)
 			return true;
 	return false;
+}
+
+static bool is_narrow(const struct prog *p, int node)
+{
+	const struct pnode *n = &p->nodes[node];
+	const struct pnode *x = n->op == OP_CAST ? &p->nodes[n->src[0]] : n;
+
+	return x->type == TGC_F16 || x->type == TGC_BF16;
+}
+
+static bool is_gpu(const struct chaining *g)
+{
+	return g->t->family == FAMILY_CUDA;
 }
 
 // Readers of each value, in order.
@@ -100,6 +121,12 @@ static bool learn(struct chaining *g)
 			return false;
 		l->fits = (a->kind == GROUP_MAP || a->kind == GROUP_REDUCE || a->kind == GROUP_CONTRACT) &&
 		          a->split <= 1 && !size.flags && (a->main < 0 || !has_window(&p->prog.nodes[a->main]));
+		l->flops = size.flops;
+		if (a->kind == GROUP_CONTRACT) {
+			const int32_t *src = p->prog.nodes[a->main].src;
+
+			l->narrow = g->t->sm >= 80 && is_narrow(&p->prog, src[0]) && is_narrow(&p->prog, src[1]);
+		}
 		for (int k = 0; k < a->nroots; k++)
 			g->root_of[a->roots[k]] = g->member_of[a->roots[k]] = i;
 		for (int k = 0; k < l->nreads; k++)
@@ -362,30 +389,67 @@ static double most_elems(const struct chaining *g, const int *chains)
 	return most;
 }
 
+// Bytes of scratch that a block may have.
+static double budget_of(const struct chaining *g, const struct trial *t)
+{
+	if (!is_gpu(g))
+		return (double)g->t->l2_bytes / 4;
+	if (!t->flops) // several blocks should fit a multiprocessor
+		return (double)g->t->shared_bytes * 3 / 4;
+	return (double)(g->t->block_shared_bytes - SLICE_BYTES);
+}
+
+// n indices in blocks of `most`: how many each has.
+static int64_t rows_in(const struct chaining *g, const struct trial *t, int64_t n, int64_t most)
+{
+	int64_t tiles = (n + most - 1) / most, rows = (n + tiles - 1) / tiles;
+
+	if (is_gpu(g) && t->tiled)
+		return most < n ? most : n;
+	return rows >= 4 && rows < n ? (rows + 3) / 4 * 4 : rows; // whole register tiles
+}
+
 // How many indices of the last shared axis a block holds; 0: no number is good.
-static int64_t rows_of(const struct chaining *g, const int *chains, const struct trial *t)
+static int64_t rows_of(const struct chaining *g, const int *chains, struct trial *t)
 {
 	static const int64_t sizes[] = {64, 48, 32, 24, 16, 8, 4, 2, 1};
-	int64_t n = t->size[t->shared - 1], outer = 1, best = 0;
-	double elems = most_elems(g, chains), budget = (double)g->t->l2_bytes / 4;
+	int64_t n = t->size[t->shared - 1], outer = 1, best = 0, least = is_gpu(g) ? TILE_ROWS : 8;
+	double elems = most_elems(g, chains), budget = budget_of(g, t);
 
 	for (int i = 0; i < t->shared - 1; i++)
 		outer *= t->size[i];
 	elems /= (double)(outer * n);
 	for (int i = 0; i < TG_COUNT(sizes); i++) {
-		int64_t tiles = (n + sizes[i] - 1) / sizes[i], rows = (n + tiles - 1) / tiles;
+		int64_t rows = rows_in(g, t, n, sizes[i]), tiles = (n + rows - 1) / rows;
 
-		if (rows >= 4 && rows < n) // whole register tiles
-			rows = (rows + 3) / 4 * 4;
+		if (t->tiled && rows < least && rows < n)
+			break;
+		if (is_gpu(g) && t->tiled && sizes[i] % TILE_ROWS)
+			continue;
+		if ((double)rows * t->scratch > budget)
+			t->why = "rows are too long for what a block keeps";
 		if ((double)rows * t->scratch > budget || outer * tiles < MIN_BLOCKS)
 			continue;
-		if (t->tiled && rows < 8 && rows < n)
-			break;
 		if (best && (t->tiled || (double)rows * elems < MIN_ELEMS))
 			break;
 		best = rows;
 	}
 	return best;
+}
+
+// GPU: products at the rates that they reach, as parts of the peak; a library's are faster. Blocks that do not fill
+// the device take longer. Both against the bytes that need not be written and read.
+static bool pays(const struct chaining *g, const struct trial *t, double saved)
+{
+	double blocks = (double)((t->size[t->shared - 1] + t->rows - 1) / t->rows), own, alone;
+
+	for (int i = 0; i < t->shared - 1; i++)
+		blocks *= (double)t->size[i];
+	own = t->narrow ? 5 : 0.5;
+	alone = !g->t->products ? own : t->narrow ? 10 : 0.8;
+	if (blocks < g->t->processors)
+		own *= blocks / g->t->processors;
+	return t->flops / g->t->flops * (1 / own - 1 / alone) <= 2 * saved / g->t->bandwidth + g->t->launch_ns;
 }
 
 static bool consider(struct chaining *g, const int *chains, int shared, struct trial *t)
@@ -404,6 +468,10 @@ static bool consider(struct chaining *g, const int *chains, int shared, struct t
 	t->rows = rows_of(g, chains, t);
 	if (t->rows == 0 || (saved == 0 && t->tiled && t->rows < t->size[t->shared - 1]))
 		return false;
+	if (is_gpu(g) && t->flops && !pays(g, t, saved)) {
+		t->why = "the product is faster on its own";
+		return false;
+	}
 	return t->rows == t->size[t->shared - 1] || t->resident <= (double)g->t->l2_bytes / 2;
 }
 
@@ -416,6 +484,15 @@ static int count(const struct chaining *g, int chain, int *roots)
 	return n;
 }
 
+static void find_products(const struct chaining *g, const int *chains, struct trial *t)
+{
+	for (int c = 0; c < 2; c++)
+		for (int m = chains[c]; m >= 0; m = g->links[m].next) {
+			t->flops += g->links[m].flops;
+			t->narrow &= !g->links[m].flops || g->links[m].narrow;
+		}
+}
+
 static bool try_join(struct chaining *g, int from, int to, struct trial *t)
 {
 	int chains[2] = {from, to}, roots = 0;
@@ -423,9 +500,10 @@ static bool try_join(struct chaining *g, int from, int to, struct trial *t)
 	if (!g->links[from].fits || g->links[from].needed < to ||
 	    count(g, from, &roots) + count(g, to, &roots) > MAX_STAGES || roots > MAX_ROOTS)
 		return false;
-	*t = (struct trial){.shared = -1};
+	*t = (struct trial){.shared = -1, .narrow = true};
 	common(g, from, t);
 	common(g, to, t);
+	find_products(g, chains, t);
 	for (int shared = t->shared; shared > 0; shared--)
 		if (consider(g, chains, shared, t))
 			return true;
@@ -481,8 +559,14 @@ static void join_all(struct chaining *g, struct trial *best)
 			int i = g->root_of[g->links[j].reads[k].node];
 			struct trial t;
 
-			if (i < 0 || i == j || !try_join(g, i, j, &t))
+			if (i < 0 || i == j)
 				continue;
+			t.why = NULL;
+			if (!try_join(g, i, j, &t)) {
+				if (t.why)
+					g->p->groups[i].why = t.why;
+				continue;
+			}
 			move_down(g, i, j);
 			best[j] = t;
 		}
@@ -490,10 +574,19 @@ static void join_all(struct chaining *g, struct trial *best)
 }
 
 // ---- chains as groups ---------------------------------------------------------------------------------------
-// The buffer of a value that stays: the block's part of it, rows apart so that they do not meet in one set of
-// the cache.
-static void to_scratch(struct plan *p, int buf, const struct trial *t)
+// From row to row, in elements: apart so that they do not meet in one set of the cache; on a GPU so that eight rows'
+// pieces of 16 bytes lie in different banks.
+static int64_t pitch_of(const struct chaining *g, int64_t n, int64_t elem)
 {
+	if (is_gpu(g))
+		return n > 1 ? ((n * elem + 15) / 16 | 1) * 16 / elem : n;
+	return n * elem % 4096 ? n : n + 64 / elem;
+}
+
+// The buffer of a value that stays: the block's part of it.
+static void to_scratch(const struct chaining *g, int buf, const struct trial *t)
+{
+	struct plan *p = g->p;
 	struct pbuf *b = &p->bufs[buf];
 	const struct pnode *n = &p->prog.nodes[b->node];
 	int64_t elem = (int64_t)tgc_type_bytes((tgc_type)b->type), stride = 1;
@@ -504,9 +597,11 @@ static void to_scratch(struct plan *p, int buf, const struct trial *t)
 	for (int i = b->rank - 1; i >= 0; i--) {
 		b->strides[i] = b->dims[i].n == n->dims[i].n || i == leading(n, t->shared - 1) ? stride : 0;
 		stride *= b->dims[i].n;
-		if (i == b->rank - 1 && stride * elem % 4096 == 0)
-			stride += 64 / elem;
+		if (i == b->rank - 1)
+			stride = pitch_of(g, stride, elem);
 	}
+	if (is_gpu(g) && t->tiled) // whole tiles are read
+		stride = stride / t->rows * ((t->rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS);
 	b->bytes = stride * elem;
 }
 
@@ -536,7 +631,7 @@ static bool build(struct chaining *g, int last, const struct trial *t)
 			chain.root_bufs[at + i] = a->root_bufs[i];
 			chain.stage[at + i] = stages;
 			if (stays(g, a->roots[i], chains))
-				to_scratch(p, a->root_bufs[i], t);
+				to_scratch(g, a->root_bufs[i], t);
 		}
 	}
 	*to = chain;

@@ -115,7 +115,8 @@ struct target { // checked-in record; runtime chooses one, tests may name one
 	// CUDA. vector_bytes is the widest access of a thread, vector_regs the registers a thread has for a tile.
 	int sm;                 // 90
 	int processors;         // multiprocessors
-	int64_t shared_bytes;   // of a block, static
+	int64_t shared_bytes;   // of a block, so that several fit a multiprocessor; what any kernel may declare
+	int64_t block_shared_bytes; // at most
 	bool products;          // a library computes plain products of matrices
 	bool halves;            // 16-bit floats stay so in memory: to widen them is nothing beside reading them
 	int again_ops;          // operations of a value that may be computed again rather than stored

@@ -105,6 +105,7 @@ enum { CUDA_OK = 0, CUDA_OUT_OF_MEMORY = 2 };
 	X(cuModuleLoadData, (void **module, const void *image)) \
 	X(cuModuleUnload, (void *module)) \
 	X(cuModuleGetFunction, (void **function, void *module, const char *name)) \
+	X(cuFuncSetAttribute, (void *function, int attribute, int value)) \
 	X(cuLaunchKernel, (void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, \
 	                   unsigned shared, void *stream, void **params, void **extra)) \
 	X(cuGraphInstantiateWithFlags, (void **exec, void *graph, unsigned long long flags)) \

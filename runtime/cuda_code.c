@@ -93,7 +93,8 @@ static char *key_of(const struct cuda_process *all, const struct nvrtc *n, const
                     const struct kernel *k)
 {
 	struct text s = {0};
-	text_add(&s, "tgc %s\nNVRTC %d\ntarget %s\n", all->build, n->version, t->name);
+	text_add(&s, "tgc %s\nNVRTC %d\ntarget %s %lld\n", all->build, n->version, t->name,
+	         (long long)t->block_shared_bytes);
 	kernel_print(k, &s);
 	return text_take(&s);
 }

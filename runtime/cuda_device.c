@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-enum { STREAM_NON_BLOCKING = 1, POOL_RELEASE_THRESHOLD = 4, MAJOR = 75, MINOR = 76 };
+enum { STREAM_NON_BLOCKING = 1, POOL_RELEASE_THRESHOLD = 4, MAJOR = 75, MINOR = 76, SHARED_OF_BLOCK = 97, DYNAMIC_SHARED = 8 };
 
 tgc_status cuda_check(struct tgc_context *c, const char *op, const char *call, int error)
 {
@@ -81,13 +81,17 @@ static const struct target *target_of(int major, int minor, char *arch, size_t b
 
 static bool find_target(struct device *d, struct cuda *g, struct text *why)
 {
-	int major = 0, minor = 0;
+	int major = 0, minor = 0, shared = 0;
 	if (FAILED(why, g->driver, cuDeviceGetAttribute, &major, MAJOR, g->device) ||
 	    FAILED(why, g->driver, cuDeviceGetAttribute, &minor, MINOR, g->device))
 		return false;
 	const struct target *t = target_of(major, minor, g->arch, sizeof g->arch);
+	if (t && FAILED(why, g->driver, cuDeviceGetAttribute, &shared, SHARED_OF_BLOCK, g->device))
+		return false;
 	if (t) {
 		g->target = *t;
+		if (shared < t->block_shared_bytes) // of the same major version, they differ in that
+			g->target.block_shared_bytes = shared;
 		g->target.products = g->lt->library.handle;
 		d->target = &g->target;
 	}
@@ -204,10 +208,15 @@ static tgc_status load(struct tgc_context *c, struct cuda_code *x)
 	tgc_status s = TGC_OK;
 	if (!x->batch->module)
 		s = CUDA_CALL(c, "compile", cuModuleLoadData, &x->batch->module, x->batch->image);
-	for (int p = 0; p < x->code.nphases && !s; p++)
-		if (!x->function[p])
-			s = CUDA_CALL(c, "compile", cuModuleGetFunction, &x->function[p], x->batch->module,
-			              x->phases[p].name);
+	for (int p = 0; p < x->code.nphases && !s; p++) {
+		int bytes = (int)x->phases[p].dynamic_bytes;
+		if (x->function[p])
+			continue;
+		s = CUDA_CALL(c, "compile", cuModuleGetFunction, &x->function[p], x->batch->module,
+		              x->phases[p].name);
+		if (!s && bytes)
+			s = CUDA_CALL(c, "compile", cuFuncSetAttribute, x->function[p], DYNAMIC_SHARED, bytes);
+	}
 	return s;
 }
 

@@ -233,7 +233,7 @@ static tgc_status launch(struct tgc_context *c, const struct cuda_plan *p, struc
 		if (x->phases[i].blocks > 0)
 			s = CUDA_CALL(c, "realize", cuLaunchKernel, x->function[i],
 			              (unsigned)x->phases[i].blocks, 1, 1, (unsigned)x->phases[i].threads, 1, 1,
-			              0, g->stream, params, NULL);
+			              (unsigned)x->phases[i].dynamic_bytes, g->stream, params, NULL);
 	return s;
 }
 

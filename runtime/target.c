@@ -23,22 +23,23 @@ static const struct target portable[] = {
 };
 
 // Peaks are f32 without tensor cores, as the vendor states them; launches as nodes of a graph.
-#define GPU(SM, PROCESSORS, L2_MIB, BANDWIDTH, FLOPS)                                                          \
+#define GPU(SM, PROCESSORS, SHARED_KIB, L2_MIB, BANDWIDTH, FLOPS)                                              \
 	{                                                                                                      \
 		.family = FAMILY_CUDA, .name = "sm_" #SM, .vector_bytes = 16, .vector_regs = 128,              \
 		.fma_ports = 4, .l1_bytes = 48 << 10, .l2_bytes = (int64_t)L2_MIB << 20,                       \
 		.l3_bytes = (int64_t)L2_MIB << 20, .bandwidth = BANDWIDTH, .flops = FLOPS, .launch_ns = 1200,  \
-		.sm = SM, .processors = PROCESSORS, .shared_bytes = 48 << 10, .halves = true, .again_ops = 16, \
+		.sm = SM, .processors = PROCESSORS, .shared_bytes = 48 << 10,                                  \
+		.block_shared_bytes = SHARED_KIB << 10, .halves = true, .again_ops = 16,                       \
 		.sum_columns = 16, .sum_blocks = 2 * (PROCESSORS), .sum_elems = 4096, .product_results = 2048, \
 		.product_blocks = PROCESSORS, .product_terms = 5e6                                             \
 	}
 
 static const struct target gpus[] = {
-    GPU(75, 40, 4, 320, 8100),       // T4
-    GPU(80, 108, 40, 1555, 19500),   // A100
-    GPU(90, 132, 50, 3350, 66900),   // H100
-    GPU(100, 148, 126, 8000, 80000), // B200
-    GPU(120, 170, 96, 1792, 104800), // RTX 5090
+    GPU(75, 40, 64, 4, 320, 8100),       // T4
+    GPU(80, 108, 163, 40, 1555, 19500),   // A100
+    GPU(90, 132, 227, 50, 3350, 66900),   // H100
+    GPU(100, 148, 227, 126, 8000, 80000), // B200
+    GPU(120, 170, 99, 96, 1792, 104800), // RTX 5090
 };
 
 const struct target *target_host(void)

@@ -4,6 +4,8 @@
 #define TG_GLOBAL
 #define TG_RESTRICT __restrict
 #define TG_SHARED(type, name, n) static type name[n]
+#define TG_SHARED_ALL static char tg_shared[1 << 18]
+#define TG_SHARED_PART(type, name, n, offset) type *const name = (type *)(void *)(tg_shared + offset)
 #define TG_TABLE(type, name, n) static const type name[n]
 #define TG_DEV static inline
 #define TG_UNROLL

@@ -17,7 +17,7 @@
 #include "fake_cuda.h"
 
 #define REGION ((size_t)1 << 32)
-enum { MAX_ARGS = 512, NAMES = 64, STICKY = 700, MAX_FREED = 4096 };
+enum { MAX_ARGS = 512, NAMES = 64, STICKY = 700, MAX_FREED = 4096, MOST_STATIC = 48 << 10, MOST_SHARED = 227 << 10 };
 
 // ---- failing on demand ---------------------------------------------------------------------------------------------
 
@@ -174,6 +174,7 @@ struct function {
 	char name[80];
 	void *fn;
 	int nargs;
+	unsigned shared; // that a launch may ask for
 };
 static struct list queue, captured;
 static int capturing;
@@ -292,7 +293,7 @@ static int cuLaunchKernel(struct function *f, unsigned gx, unsigned gy, unsigned
 	struct op op = {.kind = LAUNCH};
 	(void)stream, (void)extra;
 	ENTER;
-	if (!gx || gy != 1 || gz != 1 || !bx || bx > 1024 || by != 1 || bz != 1 || shared)
+	if (!gx || gy != 1 || gz != 1 || !bx || bx > 1024 || by != 1 || bz != 1 || shared > f->shared)
 		return 1;
 	for (int i = 0; i < f->nargs; i++)
 		op.args[i] = *(void **)params[i];
@@ -301,7 +302,7 @@ static int cuLaunchKernel(struct function *f, unsigned gx, unsigned gy, unsigned
 	                                .nargs = f->nargs,
 	                                .threads = (int)bx,
 	                                .blocks = gx,
-	                                .shared_bytes = -1,
+	                                .shared_bytes = shared ? shared : MOST_STATIC,
 	                                .order = (enum emu_order)(serial % 3),
 	                                .deferred = serial % 2};
 	serial++;
@@ -538,12 +539,19 @@ static int cuDeviceGetName(char *name, int bytes, int device)
 	return 0;
 }
 
+static int cuFuncSetAttribute(struct function *f, int attribute, int bytes)
+{
+	ENTER;
+	f->shared = (unsigned)bytes;
+	return attribute == 8 && bytes > MOST_STATIC && bytes <= MOST_SHARED ? 0 : 1;
+}
+
 static int cuDeviceGetAttribute(int *value, int attribute, int device)
 {
 	(void)device;
 	ENTER;
-	*value = attribute == 75 ? (int)from_environment("FAKE_CUDA_SM", 90) / 10
-	                         : (int)from_environment("FAKE_CUDA_SM", 90) % 10;
+	int sm = (int)from_environment("FAKE_CUDA_SM", 90);
+	*value = attribute == 97 ? MOST_SHARED : attribute == 75 ? sm / 10 : sm % 10;
 	return 0;
 }
 
@@ -652,6 +660,7 @@ API cuGetProcAddress_v2(const char *name, void **to, int version, uint64_t flags
 	    ROW(cuModuleLoadData),
 	    ROW(cuModuleUnload),
 	    ROW(cuModuleGetFunction),
+	    ROW(cuFuncSetAttribute),
 	    ROW(cuLaunchKernel),
 	    ROW(cuGraphInstantiateWithFlags),
 	    ROW(cuGraphExecUpdate),

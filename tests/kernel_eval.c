@@ -160,11 +160,10 @@ static void copy(struct eval *e, int v)
 		    ok ? get(bufs[to].type, e->memory[x.from], from + i) : (union number){.i = 0});
 }
 
-static int64_t in_slice(const struct eval *e, const struct kmma *m, int side, int64_t stage, int own, int term)
+static int64_t in_slice(const struct eval *e, int v, const struct kmma *m, int side, int own, int term)
 {
-	int64_t elems = e->k->bufs[side ? m->b : m->a].elems / m->stages;
-	int size = side ? m->columns : m->rows;
-	return stage * elems + (m->terms_first[side] ? term * (size + MMA_PAD) + own : own * (m->depth + MMA_PAD) + term);
+	bool turned = m->terms_first[side];
+	return e->v[kernel_src(e->k, v, side)].i + (turned ? term : own) * m->pitch[side] + (turned ? own : term);
 }
 
 static void mma(struct eval *e, int v)
@@ -172,14 +171,13 @@ static void mma(struct eval *e, int v)
 	const struct kbuf *bufs = e->k->bufs;
 	struct kmma m = kernel_mma(e->k, v);
 	int sums = e->k->insts[v].aux;
-	int64_t stage = e->k->insts[v].nsrc ? e->v[kernel_src(e->k, v, 0)].i : 0;
 	for (int r = 0; r < m.rows; r++)
 		for (int c = 0; c < m.columns; c++) {
 			int64_t at = kernel_mma_sum(&m, r, c);
 			union number s = get(TGC_F32, e->memory[sums], at);
 			for (int i = 0; i < m.depth; i++)
-				s.f += get(bufs[m.a].type, e->memory[m.a], in_slice(e, &m, 0, stage, r, i)).f *
-				       get(bufs[m.b].type, e->memory[m.b], in_slice(e, &m, 1, stage, c, i)).f;
+				s.f += get(bufs[m.a].type, e->memory[m.a], in_slice(e, v, &m, 0, r, i)).f *
+				       get(bufs[m.b].type, e->memory[m.b], in_slice(e, v, &m, 1, c, i)).f;
 			put(TGC_F32, e->memory[sums], at, s);
 		}
 }

@@ -172,6 +172,33 @@ static void f16_rest(void)
 	product(TGC_F16, 200, 300, 100, false);
 }
 
+// Forward, and with gradients.
+static void attention(tgc_type t, int64_t length, bool backward)
+{
+	tgc_context *c = check_context("interp", 1);
+	c->backend.realize = emit_all;
+	tgc_tensor *x[4], *out[4];
+	for (int i = 0; i < 4; i++)
+		x[i] = leaf(c, t, TGC_SHAPE(16, length, 64));
+	out[0] = tgc_attention(x[0], x[1], x[2], true);
+	if (backward)
+		assert_int_equal(tgc_grad(tgc_sum(tgc_cast(tgc_mul(out[0], x[3]), TGC_F32), TGC_ALL_AXES, false), 3, x,
+		                          out + 1),
+		                 TGC_OK);
+	assert_int_equal(tgc_realize_n(backward ? 4 : 1, out), TGC_OK);
+	for (int i = 0; i < 4; i++)
+		tgc_release(x[i]);
+	tgc_context_free(&c);
+}
+static void bf16_attention(void)
+{
+	attention(TGC_BF16, 1024, false);
+}
+static void f16_attention_back(void)
+{
+	attention(TGC_F16, 1000, true);
+}
+
 // ---- what is promised
 // ----------------------------------------------------------------------------------------------
 
@@ -204,6 +231,8 @@ static const struct promise {
     {"conv3_16-16_32_s1_g1_dx", NULL, 0, 0, -1, 0, 32, 0, 0},
     {"conv3_16-16_32_s1_g1_dw", NULL, 0, 0, -1, 0, 32, 0, 0},
     {"attention", NULL, 0, 0, -1, 0, 0, 0, 0},
+    {"bf16 attention", bf16_attention, 0, 0, -1, 32, 0, 15, 0}, // scores and what they weigh, both on tensor cores
+    {"f16 attention, gradients", f16_attention_back, 0, 0, -1, 80, 0, 30, 0},
 };
 
 static struct nvrtc library;

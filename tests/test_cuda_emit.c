@@ -61,7 +61,7 @@ static void emit_step(const struct plan *p, const struct pstep *s)
 	for (int i = 0; i < one.nphases; i++) {
 		const struct cuda_phase *x = &one.phases[i];
 		assert_true(x->threads >= 32 && x->threads <= 1024 && x->threads % 32 == 0);
-		assert_true(x->shared_bytes <= target->shared_bytes);
+		assert_true(x->shared_bytes <= (x->dynamic_bytes ? target->block_shared_bytes : target->shared_bytes));
 		assert_non_null(strstr(one.text, x->name));
 	}
 	products += strstr(one.text, "tg_mma_16816") != NULL;

@@ -4,6 +4,8 @@
 #define TG_GLOBAL
 #define TG_RESTRICT __restrict__
 #define TG_SHARED(type, name, n) __shared__ TG_ALIGN(16) type name[n]
+#define TG_SHARED_ALL extern __shared__ TG_ALIGN(16) char tg_shared[]
+#define TG_SHARED_PART(type, name, n, offset) type *const name = (type *)(tg_shared + offset)
 #define TG_TABLE(type, name, n) static __device__ const type name[n]
 #define TG_DEV static __device__ __forceinline__
 #define TG_UNROLL _Pragma("unroll")

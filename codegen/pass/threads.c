@@ -255,6 +255,51 @@ static void spread_phase(struct kcopy *cp, int phase)
 	kcopy_phase_end(cp);
 }
 
+// Does a statement there read global memory that one before it stores to? So do the stages of a chain.
+static bool hands_on(const struct kernel *k, int region, uint8_t *before, uint8_t *access)
+{
+	const struct kregion *r = &k->regions[region];
+	bool found = false;
+	memset(before, 0, (size_t)k->nbufs);
+	for (int i = 0; i < r->n && !found; i++) {
+		memset(access, 0, (size_t)k->nbufs);
+		kernel_access(k, r->insts[i], access);
+		for (int b = 0; b < k->nbufs; b++) {
+			found |= (before[b] & ACCESS_WRITE) && (access[b] & ACCESS_READ);
+			before[b] |= k->bufs[b].space == SPACE_GLOBAL ? access[b] : 0;
+		}
+	}
+	return found;
+}
+
+// Iterations of such a loop, and of those around it, have a block each, as if they shared scratch.
+static bool mark_stages(struct threads *s)
+{
+	const struct kernel *k = s->tile.k;
+	uint8_t *access = calloc(2, (size_t)k->nbufs + 1);
+	for (int i = 0; access && i < k->nloops; i++) {
+		if (k->loops[i].kind != AXIS_PAR || !hands_on(k, k->loops[i].body, access, access + k->nbufs))
+			continue;
+		for (int r = k->loops[i].body; r >= 0; r = k->regions[r].parent)
+			if (k->regions[r].loop >= 0 && k->loops[k->regions[r].loop].kind == AXIS_PAR)
+				s->tile.whole[k->regions[r].loop] = true;
+	}
+	free(access);
+	return access != NULL;
+}
+
+// Shared memory that is left for slices. What blocks have of their own lies there if it fits (emit_cuda.c).
+static int64_t shared_left(const struct kernel *k, const struct target *t)
+{
+	int64_t scratch = 0;
+	for (int i = 0; i < k->nbufs; i++)
+		if (k->bufs[i].space != SPACE_GLOBAL)
+			scratch += (k->bufs[i].elems * (int64_t)tgc_type_bytes(k->bufs[i].type) + 15) / 16 * 16;
+	int64_t most = scratch ? t->block_shared_bytes - scratch : t->shared_bytes;
+	most = most < RESERVED_BYTES ? t->shared_bytes : most;
+	return most - RESERVED_BYTES;
+}
+
 void kpass_threads(struct kernel *k, const struct target *t)
 {
 	size_t loops = (size_t)k->nloops + 1, insts = (size_t)k->n + 1;
@@ -263,6 +308,8 @@ void kpass_threads(struct kernel *k, const struct target *t)
 			return;
 	struct kernel old = *k;
 	struct threads s = {.done = -1,
+	                    .slices = {-1, -1},
+	                    .halves = {-1, -1},
 	                    .tile = {.k = &old, .t = t, .mask = K_NONE, .accumulators = 1, .lane_loop = -1}};
 	struct tile *x = &s.tile;
 	x->whole = calloc(loops, sizeof *x->whole);
@@ -271,9 +318,12 @@ void kpass_threads(struct kernel *k, const struct target *t)
 	x->preset = malloc(loops * sizeof *x->preset);
 	x->varies = calloc(insts, sizeof *x->varies);
 	x->scratch = calloc(insts, sizeof *x->scratch);
-	if (x->whole && x->lane && x->width && x->preset && x->varies && x->scratch) {
-		memset(x->preset, 0xff, loops * sizeof *x->preset);
+	bool ok = x->whole && x->lane && x->width && x->preset && x->varies && x->scratch;
+	if (ok)
 		tile_whole(x);
+	if (ok && mark_stages(&s)) {
+		memset(x->preset, 0xff, loops * sizeof *x->preset);
+		s.most_bytes = shared_left(&old, t);
 		kernel_rebuild_phases(k, spread_phase, spread_loop, &s);
 	} else {
 		k->arena.failed = true;

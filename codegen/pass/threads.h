@@ -21,6 +21,8 @@ struct threads {
 	int width;            // that share what is copied: all, or a row's
 	int done, done_value; // a reduction of the old kernel that was computed ahead; -1
 	int64_t slice_bytes;  // of shared memory that products and permutations have so far
+	int64_t most_bytes;   // that they may have
+	int slices[2], halves[2]; // of f32, of 16-bit floats: what products inside of blocks take in turn; -1: none yet
 	struct permute *permute; // whose body is copied
 };
 
@@ -57,9 +59,14 @@ struct product {
 	// Its slices:
 	bool terms_first[2];   // a term's row (column) after another, else a row's terms
 	int64_t neighbours[2]; // in memory, that a thread takes at once
+	bool direct[2];        // the operand lies in shared memory as it is multiplied: no slices of it
+	int64_t pitch[2];      // elements from row to row, or from term to term
 	int stages;            // slices of a side; 1: filled, more: copied asynchronously
 	int slice[2], sums, parts; // buffers
-	int tile[2], batch;        // values: first row and column, batch
+	// Its tiles; slices are counted through all of them:
+	int64_t tiles, slices; // that a block takes one after the other, slices of each
+	int tile[2], batch;    // values: first row and column, batch
+	int from;              // value: number of the tile's first slice
 };
 bool threads_moves(const struct kernel *k, int v, int loop, int *budget); // the value, with the loop's index
 bool threads_find_product(struct threads *s, const struct axes *a,
@@ -68,9 +75,12 @@ bool threads_find_product(struct threads *s, const struct axes *a,
 // ---- threads_slice.c
 enum { RESERVED_BYTES = 8 << 10, MOST_STAGES = 3 };
 bool threads_slices(struct threads *s, struct product *p); // decides how; false: no room for tensor cores
+void threads_slice_bufs(struct threads *s, struct kernel *k, struct product *p); // fills slice
 int threads_of_product(const struct product *p);
 int64_t threads_slice_elems(const struct product *p, int side);
-int threads_place(struct kbuild *b, const struct product *p, int side, int stage, int own, int term);
+// Where a slice begins: of its tile, in this stage.
+int threads_slice_at(struct kbuild *b, const struct product *p, int side, int slice, int stage);
+int threads_place(struct kbuild *b, const struct product *p, int side, int slice_at, int own, int term);
 void threads_fill(struct kcopy *cp, const struct product *p, int slice);
 void threads_copy(struct kcopy *cp, const struct product *p, int slice, int stage);
 // The indices of the group's loops at running index `at`, the last one's that of the first of n neighbours, plus

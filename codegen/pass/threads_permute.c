@@ -68,7 +68,7 @@ static bool worth_it(struct threads *s, const struct axes *a, const struct permu
 	for (int i = 0; i < p->n; i++)
 		bytes += SIDE * PITCH * (int64_t)tgc_type_bytes((tgc_type)s->tile.k->insts[p->loads[i]].type);
 	if (a->total < LEAST_TOTAL || a->n[p->turned] < LEAST_SIDE || a->n[a->count - 1] < LEAST_SIDE ||
-	    s->slice_bytes + bytes > s->tile.t->shared_bytes - RESERVED_BYTES)
+	    s->slice_bytes + bytes > s->most_bytes)
 		return false;
 	s->slice_bytes += bytes;
 	return true;

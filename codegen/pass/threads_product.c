@@ -241,25 +241,44 @@ static int64_t tiles(const struct product *p)
 	       ((p->columns.total + p->size[1] - 1) / p->size[1]) * p->batches.total;
 }
 
-// Large tiles where they fill the device, else small ones; false: not worth any.
+// Large tiles where they fill the device, else small ones.
+static void size_in_grid(const struct threads *s, struct product *p)
+{
+	if (p->size[0] != SMALL)
+		return;
+	p->size[0] *= 2;
+	p->each[0] *= 2;
+	if (tiles(p) < s->tile.t->processors) {
+		p->size[0] /= 2;
+		p->each[0] /= 2;
+	}
+}
+
+// Inside of a block there are as many rows as it has, and columns for its threads.
+static void size_in_block(const struct threads *s, struct product *p)
+{
+	p->size[0] = p->rows.total <= SMALL / 2 ? SMALL / 2 : SMALL;
+	if (p->size[1] == SMALL && 2 * threads_of_product(p) <= s->threads && p->columns.total > SMALL)
+		p->size[1] *= 2;
+}
+
+// false: not worth any.
 static bool choose(const struct threads *s, struct product *p)
 {
-	bool mma = p->type != TGC_F32;
+	bool mma = p->type != TGC_F32, inside = s->place == IN_BLOCK;
+	bool shallow = !mma || (inside && p->terms.total % (2 * MMA_DEPTH) == MMA_DEPTH);
 	p->size[0] = side_of(p->rows.total, MMA_WARP);
 	p->size[1] = side_of(p->columns.total, mma ? MMA_WARP : FEWEST);
-	p->depth = mma ? 2 * MMA_DEPTH : 16;
+	p->depth = shallow ? MMA_DEPTH : 2 * MMA_DEPTH;
 	p->each[0] = p->each[1] = THREAD_FOUR;
-	if (!p->size[0] || !p->size[1] || p->terms.total < 2 * THREAD_FOUR)
+	if ((!p->size[0] && !(inside && p->rows.total >= THREAD_FOUR)) || !p->size[1] ||
+	    p->terms.total < 2 * THREAD_FOUR)
 		return false;
-	if (p->size[0] == SMALL) {
-		p->size[0] *= 2;
-		p->each[0] *= 2;
-		if (tiles(p) < s->tile.t->processors) {
-			p->size[0] /= 2;
-			p->each[0] /= 2;
-		}
-	}
-	return true;
+	if (inside)
+		size_in_block(s, p);
+	else
+		size_in_grid(s, p);
+	return threads_of_product(p) <= s->threads;
 }
 
 bool threads_find_product(struct threads *s, const struct axes *a, struct product *p)

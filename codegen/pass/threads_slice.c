@@ -30,21 +30,23 @@ int threads_of_product(const struct product *p)
 	return (int)(p->size[0] / p->each[0] * (p->size[1] / p->each[1]));
 }
 
-static int64_t pitch_of(const struct product *p, int side)
-{
-	return (p->terms_first[side] ? p->size[side] : p->depth) + (p->type != TGC_F32 ? MMA_PAD : PAD);
-}
-
 int64_t threads_slice_elems(const struct product *p, int side)
 {
-	return (p->terms_first[side] ? p->depth : p->size[side]) * pitch_of(p, side);
+	return p->direct[side] ? 0 : (p->terms_first[side] ? p->depth : p->size[side]) * p->pitch[side];
 }
 
-int threads_place(struct kbuild *b, const struct product *p, int side, int stage, int own, int term)
+int threads_slice_at(struct kbuild *b, const struct product *p, int side, int slice, int stage)
+{
+	if (p->direct[side])
+		return sum2(b, p->pitch[side], p->tile[side], p->depth, slice);
+	return kb_imul(b, stage, threads_slice_elems(p, side));
+}
+
+int threads_place(struct kbuild *b, const struct product *p, int side, int slice_at, int own, int term)
 {
 	bool turned = p->terms_first[side];
-	int64_t coef[] = {threads_slice_elems(p, side), pitch_of(p, side), 1};
-	return kb_affine(b, 0, 3, coef, (int[]){stage, turned ? term : own, turned ? own : term});
+	int64_t coef[] = {1, p->pitch[side], 1};
+	return kb_affine(b, 0, 3, coef, (int[]){slice_at, turned ? term : own, turned ? own : term});
 }
 
 void threads_indices(struct kcopy *cp, const struct moved *g, int at, int64_t n, int lane, bool map)
@@ -186,8 +188,9 @@ static void copy(struct kcopy *cp, const struct product *p, int side, int lane, 
 	int mask = go_to(cp, p, side, &at);
 	kcopy_operands(cp, v);
 	int guard = k->insts[v].nsrc > 1 ? kcopy_value(cp, kernel_src(k, v, 1)) : K_NONE;
-	kb_copy(b, p->slice[side], threads_place(b, p, side, stage, own, term), k->insts[v].aux,
-	        kcopy_value(cp, kernel_src(k, v, 0)), p->neighbours[side], kb_and(b, guard, mask));
+	int to = threads_place(b, p, side, threads_slice_at(b, p, side, slice, stage), own, term);
+	kb_copy(b, p->slice[side], to, k->insts[v].aux, kcopy_value(cp, kernel_src(k, v, 0)),
+	        p->neighbours[side], kb_and(b, guard, mask));
 	kb_end(b, loop, NULL);
 }
 
@@ -196,7 +199,8 @@ void threads_fill(struct kcopy *cp, const struct product *p, int slice)
 	struct kbuild *b = cp->b;
 	int lanes = range(b, AXIS_LANE, threads_of_product(p));
 	for (int side = 0; side < 2; side++)
-		fill(cp, p, side, kb_index(b, lanes), slice);
+		if (!p->direct[side])
+			fill(cp, p, side, kb_index(b, lanes), slice);
 	kb_end(b, lanes, NULL);
 }
 
@@ -205,7 +209,8 @@ void threads_copy(struct kcopy *cp, const struct product *p, int slice, int stag
 	struct kbuild *b = cp->b;
 	int lanes = range(b, AXIS_LANE, threads_of_product(p));
 	for (int side = 0; side < 2; side++)
-		copy(cp, p, side, kb_index(b, lanes), slice, stage);
+		if (!p->direct[side])
+			copy(cp, p, side, kb_index(b, lanes), slice, stage);
 	kb_end(b, lanes, NULL);
 }
 
@@ -265,12 +270,39 @@ static int64_t copied(const struct threads *s, const struct product *p, int side
 	return tgc_type_bytes(p->type) == 4 ? 1 : 0;
 }
 
+// Elements from row to row, if the operand is what lies in the block's scratch, there for whole tiles; else 0.
+static int64_t lies_there(const struct threads *s, const struct product *p, int side)
+{
+	const struct kernel *k = s->tile.k;
+	const struct moved *g = side ? &p->columns : &p->rows;
+	const struct kinst *in = &k->insts[side ? p->y : p->x];
+	int64_t pitch, next, tiles = (g->total + p->size[side] - 1) / p->size[side] * p->size[side];
+	union number lo;
+	if (in->op != K_LOAD || in->nsrc > 1 || k->bufs[in->aux].space == SPACE_GLOBAL || g->count != 1 ||
+	    p->terms.count != 1 || p->terms.clipped[0] || p->terms.total % p->depth)
+		return 0;
+	int at = k->operands[in->src_at], own = g->loop[0], term = p->terms.loop[0];
+	if (k->insts[at].op != K_AFFINE || k->insts[at].nsrc != 2 || k->insts[at].imm ||
+	    !kernel_stride(k, at, own, &pitch) || !kernel_stride(k, at, term, &next) || next != 1)
+		return 0;
+	for (int i = 0; i < 2; i++)
+		if (!kernel_is_const(k, k->loops[i ? own : term].lo, &lo) || lo.i)
+			return 0;
+	bool fits = pitch > 0 && pitch % MMA_ALIGN == 0 && pitch <= UINT16_MAX &&
+	            (tiles - 1) * pitch + p->terms.total <= k->bufs[in->aux].elems;
+	return fits ? pitch : 0;
+}
+
 static void layout(struct product *p, bool copies)
 {
 	for (int side = 0; side < 2; side++) {
 		bool rows = p->along_terms[side] && p->neighbours[side] > 1;
+		if (p->direct[side])
+			continue;
 		p->terms_first[side] =
 		    p->type == TGC_F32 ? !copies || !rows : !p->along_terms[side] && p->neighbours[side] > 1;
+		p->pitch[side] =
+		    (p->terms_first[side] ? p->size[side] : p->depth) + (p->type != TGC_F32 ? MMA_ALIGN : PAD);
 	}
 }
 
@@ -279,14 +311,18 @@ static int64_t bytes_of(const struct product *p)
 	return (threads_slice_elems(p, 0) + threads_slice_elems(p, 1)) * (int64_t)tgc_type_bytes(p->type);
 }
 
-// Slices of one kernel share what reductions leave of the shared memory.
+// Slices of one kernel share the shared memory that there is for them.
 bool threads_slices(struct threads *s, struct product *p)
 {
-	int64_t left = s->tile.t->shared_bytes - RESERVED_BYTES - s->slice_bytes, n[2];
+	int64_t left = s->most_bytes - s->slice_bytes, n[2];
 	bool copies = true;
 	for (int side = 0; side < 2; side++) {
+		int64_t pitch = s->place == IN_BLOCK ? lies_there(s, p, side) : 0;
+		p->direct[side] = pitch > 0;
+		p->pitch[side] = pitch;
+		p->terms_first[side] = false;
 		p->neighbours[side] = neighbours(s, p, side);
-		n[side] = copied(s, p, side);
+		n[side] = p->direct[side] ? p->neighbours[side] : copied(s, p, side);
 		copies &= n[side] > 0;
 	}
 	for (int side = 0; side < 2 && copies; side++)
@@ -301,6 +337,29 @@ bool threads_slices(struct threads *s, struct product *p)
 			p->neighbours[side] = neighbours(s, p, side);
 		layout(p, false);
 	}
-	s->slice_bytes += p->stages * bytes_of(p);
+	if (s->place == IN_GRID)
+		s->slice_bytes += p->stages * bytes_of(p);
 	return p->type == TGC_F32 || bytes_of(p) <= left;
+}
+
+// A buffer for the slices of one side. Products inside of a block run one after the other and take the same ones.
+static int slice_buf(struct threads *s, struct kernel *k, const struct product *p, int side)
+{
+	int64_t elems = p->stages * threads_slice_elems(p, side);
+	int *shared = p->type == TGC_F32 ? &s->slices[side] : &s->halves[side];
+	if (s->place == IN_GRID || *shared < 0 || k->bufs[*shared].type != p->type) {
+		int buf = kernel_buf(k, p->type, SPACE_SHARED, elems);
+		*shared = s->place == IN_GRID ? *shared : buf;
+		return buf;
+	}
+	if (k->bufs[*shared].elems < elems)
+		k->bufs[*shared].elems = elems;
+	return *shared;
+}
+
+void threads_slice_bufs(struct threads *s, struct kernel *k, struct product *p)
+{
+	for (int side = 0; side < 2; side++)
+		p->slice[side] = p->direct[side] ? s->tile.k->insts[side ? p->y : p->x].aux
+		                                 : slice_buf(s, k, p, side);
 }

@@ -76,13 +76,14 @@ static void close_each(struct kcopy *cp, const struct each *e)
 		kb_end(cp->b, e->loop[i], NULL);
 }
 
-static void multiply_term(struct kcopy *cp, const struct product *p, int lane, int stage, int term)
+// slice: where those of x and y begin.
+static void multiply_term(struct kcopy *cp, const struct product *p, int lane, const int *slice, int term)
 {
 	struct kbuild *b = cp->b;
 	struct each e = open_each(cp, p, lane);
 	int v[3];
 	for (int side = 0; side < 2; side++)
-		v[side] = kb_load(b, p->slice[side], threads_place(b, p, side, stage, e.at[side], term), K_NONE,
+		v[side] = kb_load(b, p->slice[side], threads_place(b, p, side, slice[side], e.at[side], term), K_NONE,
 		                  K_NONE);
 	v[2] = kb_load(b, p->sums, e.number, K_NONE, K_NONE);
 	kb_store(b, p->sums, e.number, kb_op(b, OP_FMA, TGC_F32, 3, v), K_NONE, K_NONE);
@@ -90,13 +91,13 @@ static void multiply_term(struct kcopy *cp, const struct product *p, int lane, i
 }
 
 // Where terms are neighbours in a slice, some in a row: one access reads them.
-static void multiply(struct kcopy *cp, const struct product *p, int lane, int stage)
+static void multiply(struct kcopy *cp, const struct product *p, int lane, const int *slice)
 {
 	struct kbuild *b = cp->b;
 	int each = p->terms_first[0] && p->terms_first[1] ? 1 : THREAD_FOUR;
 	int loop = range(b, AXIS_SERIAL, p->depth / each);
 	for (int i = 0; i < each; i++)
-		multiply_term(cp, p, lane, stage,
+		multiply_term(cp, p, lane, slice,
 		              kb_affine(b, i, 1, (int64_t[]){each}, (int[]){kb_index(b, loop)}));
 	kb_end(b, loop, NULL);
 }
@@ -120,31 +121,47 @@ static void start(struct kcopy *cp, const struct product *p, bool add)
 	kb_end(b, lanes, NULL);
 }
 
-static void multiply_slice(struct kcopy *cp, const struct product *p, int stage)
+static void multiply_slice(struct kcopy *cp, const struct product *p, int slice, int stage)
 {
 	struct kbuild *b = cp->b;
+	int at[2];
+	for (int side = 0; side < 2; side++)
+		at[side] = threads_slice_at(b, p, side, slice, stage);
 	if (p->type != TGC_F32) {
 		struct kmma m = {.a = p->slice[0],
 		                 .b = p->slice[1],
+		                 .rows = (int)p->size[0],
+		                 .columns = (int)p->size[1],
 		                 .depth = (int)p->depth,
-		                 .stages = p->stages,
+		                 .pitch = {(int)p->pitch[0], (int)p->pitch[1]},
 		                 .terms_first = {p->terms_first[0], p->terms_first[1]}};
-		kb_mma(b, p->sums, &m, p->stages > 1 ? stage : K_NONE);
+		kb_mma(b, p->sums, &m, at);
 		return;
 	}
 	int lanes = range(b, AXIS_LANE, threads_of_product(p));
-	multiply(cp, p, kb_index(b, lanes), stage);
+	multiply(cp, p, kb_index(b, lanes), at);
 	kb_end(b, lanes, NULL);
 }
 
-// One slice after another: all threads fill it, then all multiply.
-static void slices(struct kcopy *cp, const struct product *p, int from, int64_t n)
+// The tile with this number, of those that the block takes one after the other.
+static void go_to(struct kcopy *cp, struct product *p, int tile)
 {
 	struct kbuild *b = cp->b;
-	int loop = range(b, AXIS_SERIAL, n), slice = kb_iadd(b, from, kb_index(b, loop));
-	threads_fill(cp, p, slice);
-	multiply_slice(cp, p, kb_int(b, 0));
-	kb_end(b, loop, NULL);
+	int64_t rows = (p->rows.total + p->size[0] - 1) / p->size[0],
+	        columns = (p->columns.total + p->size[1] - 1) / p->size[1];
+	p->tile[1] = kb_imul(b, kb_imod(b, tile, columns), p->size[1]);
+	tile = kb_idiv(b, tile, columns);
+	p->tile[0] = kb_imul(b, kb_imod(b, tile, rows), p->size[0]);
+	p->batch = kb_idiv(b, tile, rows);
+}
+
+// Sends the slice with this number, which may be one of the next tile, to its stage.
+static void send(struct kcopy *cp, const struct product *p, int number)
+{
+	struct kbuild *b = cp->b;
+	struct product next = *p;
+	go_to(cp, &next, kb_idiv(b, number, p->slices));
+	threads_copy(cp, &next, kb_imod(b, number, p->slices), kb_imod(b, number, p->stages));
 }
 
 // Slices are on their way, some stages ahead of the one that is multiplied; the first of them in iterations that
@@ -162,8 +179,52 @@ static void copied_slices(struct kcopy *cp, const struct product *p, int from, i
 	kb_commit(b);
 	kept = kb_for(b, AXIS_SERIAL, kb_op2(b, OP_MAX, TGC_I64, at, kb_int(b, 0)), kb_iadd(b, at, kb_int(b, 1)), 0, NULL,
 	              NULL);
-	multiply_slice(cp, p, kb_imod(b, kb_index(b, kept), p->stages));
+	at = kb_index(b, kept);
+	multiply_slice(cp, p, kb_iadd(b, from, at), kb_imod(b, at, p->stages));
 	kb_end(b, kept, NULL);
+	kb_end(b, loop, NULL);
+}
+
+// The same where a block takes several tiles: while the last slices of one are multiplied, those of the next are on
+// their way.
+static void send_first(struct kcopy *cp, const struct product *p)
+{
+	for (int i = 0; i < p->stages - 1; i++) {
+		if (i < p->tiles * p->slices)
+			send(cp, p, kb_int(cp->b, i));
+		kb_commit(cp->b);
+	}
+}
+
+static void await(struct kcopy *cp, const struct product *p, int number)
+{
+	struct kbuild *b = cp->b;
+	int ahead = p->stages - 1, next = kb_iadd(b, number, kb_int(b, ahead));
+	int64_t lo, hi;
+	kb_wait(b, ahead - 1);
+	if (!kernel_interval(b->k, next, &lo, &hi) || lo < p->tiles * p->slices) {
+		int kept = threads_guard(b, &next, kb_int(b, p->tiles * p->slices), true);
+		send(cp, p, next);
+		kb_end(b, kept, NULL);
+	}
+	kb_commit(b);
+}
+
+// n slices of the tile, one after another: all threads fill it, or wait for it, then all multiply.
+static void part(struct kcopy *cp, const struct product *p, int from, int64_t n)
+{
+	struct kbuild *b = cp->b;
+	if (p->stages > 1 && p->tiles == 1) {
+		copied_slices(cp, p, from, n);
+		return;
+	}
+	int loop = range(b, AXIS_SERIAL, n), slice = kb_iadd(b, from, kb_index(b, loop));
+	int number = kb_iadd(b, p->from, slice);
+	if (p->stages > 1)
+		await(cp, p, number);
+	else
+		threads_fill(cp, p, slice);
+	multiply_slice(cp, p, slice, kb_imod(b, number, p->stages));
 	kb_end(b, loop, NULL);
 }
 
@@ -171,9 +232,7 @@ static void copied_slices(struct kcopy *cp, const struct product *p, int from, i
 static void reduce(struct kcopy *cp, const struct product *p)
 {
 	struct kbuild *b = cp->b;
-	int64_t n = (p->terms.total + p->depth - 1) / p->depth, most = TILE_TERMS / p->depth;
-	void (*part)(struct kcopy *, const struct product *, int, int64_t) =
-	    p->stages > 1 ? copied_slices : slices;
+	int64_t n = p->slices, most = TILE_TERMS / p->depth;
 	start(cp, p, false);
 	if (p->parts < 0) {
 		part(cp, p, kb_int(b, 0), n);
@@ -231,28 +290,33 @@ static void clear_presets(struct kcopy *cp, const struct moved *g)
 		s->tile.preset[g->loop[i]] = K_NONE;
 }
 
+// In the grid each tile has a block; inside of a block it takes them one after the other.
 bool threads_product(struct kcopy *cp, const struct axes *a)
 {
 	struct threads *s = cp->user;
 	struct kbuild *b = cp->b;
 	struct product p;
-	if (s->place != IN_GRID || !threads_find_product(s, a, &p))
+	if ((s->place != IN_GRID && s->place != IN_BLOCK) || !threads_find_product(s, a, &p))
 		return false;
-	int64_t sums = p.size[0] * p.size[1];
-	for (int side = 0; side < 2; side++)
-		p.slice[side] =
-		    kernel_buf(b->k, p.type, SPACE_SHARED, p.stages * threads_slice_elems(&p, side));
+	int64_t sums = p.size[0] * p.size[1], rows = (p.rows.total + p.size[0] - 1) / p.size[0],
+	        columns = (p.columns.total + p.size[1] - 1) / p.size[1], tiles = rows * columns * p.batches.total;
+	bool inside = s->place == IN_BLOCK;
+	threads_slice_bufs(s, b->k, &p);
 	p.sums = kernel_buf(b->k, TGC_F32, SPACE_LOCAL, sums);
 	p.parts = p.terms.total > TILE_TERMS ? kernel_buf(b->k, TGC_F32, SPACE_LOCAL, sums) : -1;
-	int64_t rows = (p.rows.total + p.size[0] - 1) / p.size[0],
-	        columns = (p.columns.total + p.size[1] - 1) / p.size[1];
-	int loop =
-	    rows * columns * p.batches.total > 1 ? range(b, AXIS_PAR, rows * columns * p.batches.total) : -1;
-	int at = loop >= 0 ? kb_index(b, loop) : kb_int(b, 0);
-	p.tile[1] = kb_imul(b, kb_imod(b, at, columns), p.size[1]);
-	at = kb_idiv(b, at, columns);
-	p.tile[0] = kb_imul(b, kb_imod(b, at, rows), p.size[0]);
-	p.batch = kb_idiv(b, at, rows);
+	p.tiles = inside ? tiles : 1;
+	p.slices = (p.terms.total + p.depth - 1) / p.depth;
+	int first = kb_int(b, 0), loop = -1;
+	p.from = first;
+	go_to(cp, &p, first);
+	if (p.tiles > 1 && p.stages > 1)
+		send_first(cp, &p);
+	if (tiles > 1) {
+		loop = range(b, inside ? AXIS_SERIAL : AXIS_PAR, tiles);
+		go_to(cp, &p, kb_index(b, loop));
+	}
+	if (inside && loop >= 0)
+		p.from = kb_imul(b, kb_index(b, loop), p.slices);
 	reduce(cp, &p);
 	store(cp, &p);
 	if (loop >= 0)

@@ -30,6 +30,9 @@ __attribute__((visibility("default"))) struct tg_machine *tg_machine; // set whe
 	static char NAME##_key;                                                                                \
 	T *const NAME = (T *)tg_machine->shared(&NAME##_key, (long)sizeof(T) * (N), __LINE__)
 
+#define TG_SHARED_ALL
+#define TG_SHARED_PART(T, NAME, N, OFFSET) TG_SHARED(T, NAME, N)
+
 #define tg_thread() (tg_machine->thread)
 #define tg_block() (tg_machine->block)
 #define tg_barrier() tg_machine->barrier(__LINE__)
