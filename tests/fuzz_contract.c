@@ -140,7 +140,7 @@ static int random_scatter(struct gen *g, int x, int64_t axis)
 	int index = random_index(g, g->s->nodes[x].dims[axis]), updates;
 	struct snode probe = {.op = OP_GATHER, .nsrc = 2, .src = {x, index}, .attr = {axis}};
 
-	if (index < 0 || !sk_infer(g->s, &probe) || sk_elems(&probe) > SK_MAX_ELEMS)
+	if (index < 0 || !sk_infer(g->s, &probe) || sk_elems(&probe) > sk_most(g->s))
 		return -1;
 	updates = gen_leaf(g, probe.type, probe.rank, probe.dims);
 	r.src[0] = x;

@@ -5,6 +5,8 @@
 
 #include <math.h>
 
+enum { LONG_PERCENT = 5, LONG_ELEMS = 80000 }; // few: they take longer
+
 int64_t gen_below(struct gen *g, int64_t n)
 {
 	return (int64_t)(sk_random(&g->rng) % (uint64_t)n);
@@ -35,6 +37,24 @@ static int random_shape(struct gen *g, int64_t *dims)
 	for (int a = 0; a < rank; a++) {
 		dims[a] = random_size(g, room);
 		room = dims[a] > 1 ? room / dims[a] : room;
+	}
+	return rank;
+}
+
+// One long axis, so that sums are split and rows are worth keeping.
+static int long_shape(struct gen *g, int64_t *dims)
+{
+	static const int64_t sizes[] = {64, 65, 513, 1024, 2049, 4097, 10000, 20001, 40000};
+	int rank = 1 + (int)gen_below(g, 3), at = (int)gen_below(g, rank);
+	int64_t room = sk_most(g->s);
+
+	dims[at] = sizes[gen_below(g, TG_COUNT(sizes))];
+	room /= dims[at];
+	for (int a = 0; a < rank; a++) {
+		if (a == at)
+			continue;
+		dims[a] = chance(g, 50) && room <= 40 ? room : 1 + gen_below(g, room < 40 ? room : 40);
+		room /= dims[a];
 	}
 	return rank;
 }
@@ -182,7 +202,7 @@ static int first_source(struct gen *g)
 {
 	int64_t dims[TGC_MAX_RANK];
 	tgc_type t = random_type(g);
-	int rank = random_shape(g, dims);
+	int rank = g->s->most ? long_shape(g, dims) : random_shape(g, dims);
 
 	if (t == TGC_F32 && chance(g, 5)) {
 		struct snode n = {.op = SK_RAND, .type = t, .rank = rank, .seed = sk_random(&g->rng), .mag = 1};
@@ -214,7 +234,7 @@ static int partner(struct gen *g, int x)
 		struct snode probe = {.op = OP_EQ, .nsrc = 2, .src = {x, y}};
 
 		if (y != x && g->s->nodes[y].type == n.type && sk_infer(g->s, &probe) &&
-		    sk_elems(&probe) <= SK_MAX_ELEMS)
+		    sk_elems(&probe) <= sk_most(g->s))
 			return y;
 	}
 	if (chance(g, 30))
@@ -327,6 +347,12 @@ static int gen_ternary(struct gen *g)
 
 static int64_t random_mask(struct gen *g, const struct snode *x)
 {
+	int longest = 0;
+
+	for (int a = 1; a < x->rank; a++)
+		longest = x->dims[a] > x->dims[longest] ? a : longest;
+	if (g->s->most && x->rank > 0 && chance(g, 70))
+		return (int64_t)1 << longest;
 	return x->rank == 0 ? 0 : 1 + gen_below(g, ((int64_t)1 << x->rank) - 1);
 }
 
@@ -400,6 +426,20 @@ static int step(struct gen *g)
 	return r < 99 ? gen_bitcast(g) : first_source(g);
 }
 
+// Of a graph with a long axis: mostly reductions along it and what is made of them.
+static int long_step(struct gen *g)
+{
+	int64_t r = gen_below(g, 100);
+
+	if (r < 25)
+		return gen_reduce(g);
+	if (r < 40)
+		return gen_softmax(g);
+	if (r < 60)
+		return gen_binary(g);
+	return r < 70 ? gen_unary(g) : step(g);
+}
+
 // What nothing reads is an output; so are one or two that are read.
 static void choose_outputs(struct gen *g)
 {
@@ -434,9 +474,16 @@ void gen_graph(struct sketch *s, uint64_t seed, bool *raw)
 	g.raw = *raw = *raw || gen_below(&g, 100) < 10;
 	leaves = 1 + (int)gen_below(&g, 3);
 	target = 3 + (int)(chance(&g, 70) ? gen_below(&g, 14) : gen_below(&g, 38));
+	if (!g.raw && chance(&g, LONG_PERCENT)) {
+		s->most = LONG_ELEMS;
+		target = 3 + (int)gen_below(&g, 8);
+	}
 	for (int i = 0; i < leaves; i++)
 		first_source(&g);
 	for (int tries = 0; s->n < target && s->n < SK_NODES - 16 && tries < 400; tries++)
-		step(&g);
+		if (s->most)
+			long_step(&g);
+		else
+			step(&g);
 	choose_outputs(&g);
 }

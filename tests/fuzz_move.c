@@ -65,7 +65,7 @@ static int random_expand(struct gen *g, int x)
 	const struct snode *n = &g->s->nodes[x];
 	struct snode r = on(OP_EXPAND, x);
 	int front = n->rank < 6 && gen_below(g, 2) ? 1 : 0;
-	int64_t room = SK_MAX_ELEMS / (sk_elems(n) + 1);
+	int64_t room = sk_most(g->s) / (sk_elems(n) + 1);
 
 	r.rank = n->rank + front;
 	for (int a = 0; a < r.rank; a++) {

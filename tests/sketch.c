@@ -23,6 +23,11 @@ int64_t sk_elems(const struct snode *n)
 	return count;
 }
 
+int64_t sk_most(const struct sketch *s)
+{
+	return s->most ? s->most : SK_MAX_ELEMS;
+}
+
 const char *sk_name(int op)
 {
 	switch (op) {
@@ -375,7 +380,7 @@ bool sk_infer(const struct sketch *s, struct snode *n)
 
 int sk_add(struct sketch *s, struct snode n)
 {
-	if (s->n == SK_NODES || !sk_infer(s, &n) || sk_elems(&n) > SK_MAX_ELEMS)
+	if (s->n == SK_NODES || !sk_infer(s, &n) || sk_elems(&n) > sk_most(s))
 		return -1;
 	s->nodes[s->n] = n;
 	return s->n++;

@@ -33,11 +33,13 @@ struct sketch {
 	struct snode nodes[SK_NODES];
 	int n;
 	int outs[SK_OUTS], nouts;
+	int64_t most; // elements of a node; 0: SK_MAX_ELEMS
 };
 
 // ---- sketch.c: requires and infer -----------------------------------------------------------------------------
 enum { SK_MAX_ELEMS = 4096 };
 int64_t sk_elems(const struct snode *n);
+int64_t sk_most(const struct sketch *s); // elements that a node of it may have
 const char *sk_name(int op);
 // Checks what the operation requires and fills in type, rank and dims; false: not allowed.
 bool sk_infer(const struct sketch *s, struct snode *n);

@@ -60,7 +60,7 @@ static void print_node(FILE *f, int i, const struct snode *n)
 
 void sk_print(const struct sketch *s, FILE *f)
 {
-	fprintf(f, "\tstruct sketch s = {0};\n");
+	fprintf(f, "\tstruct sketch s = {.most = %lld};\n", (long long)s->most);
 	for (int i = 0; i < s->n; i++)
 		print_node(f, i, &s->nodes[i]);
 	for (int i = 0; i < s->nouts; i++)
