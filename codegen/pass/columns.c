@@ -31,7 +31,7 @@ static bool far_apart(const struct kernel *k, int load, int loop, int red, int64
 	       kernel_stride(k, kernel_src(k, load, 0), red, &step) && step * size >= MIN_ROW;
 }
 
-// Loads in the reduction are of rows that are far apart, or the same for all columns. Returns their bytes in all,
+// Loads in the reduction are of rows that are far apart, or the same for all columns and rows. Returns their bytes in all,
 // for one column and row; 0: something else is there.
 static int64_t row_bytes(const struct kernel *k, int loop, int red)
 {
@@ -43,8 +43,9 @@ static int64_t row_bytes(const struct kernel *k, int loop, int red)
 			return 0;
 		if (in->op != K_LOAD || far_apart(k, r->insts[i], loop, red, in->nsrc == 1 ? &far : &other))
 			continue;
-		if (!kernel_stride(k, kernel_src(k, r->insts[i], 0), loop, &step) || step)
-			return 0;
+		if (!kernel_stride(k, kernel_src(k, r->insts[i], 0), loop, &step) || step ||
+		    !kernel_stride(k, kernel_src(k, r->insts[i], 0), red, &step) || step)
+			return 0; // a factor of each row is a product's: its register tiles reuse the columns
 	}
 	return far;
 }
