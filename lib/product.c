@@ -2,8 +2,10 @@
 // In:  a plan with its steps in order and strides. Out: steps marked where the estimates say so; for the runtime, sizes
 // and strides of a product. Plain: one result, operands in memory as they are (16-bit floats: widened on the way in,
 // rounded once on the way out), no windows, axes of each role so that they run as one; a bias along the columns may be
-// added. Anything else, and what is small or narrow, stays a generated kernel. No activation is left to a library: what
-// becomes of a NaN there is not told. Not here: calling one (runtime/cuda_lt.c).
+// added. Anything else, and what is small or narrow, stays a generated kernel. Not here: calling one (runtime/cuda_lt.c).
+// Its other epilogues are not used (cublasLt.h of CUDA 13): RELU does not say what becomes of a NaN, which relu keeps; GELU
+// and DGELU neither their formula nor how exact it is; DRELU reads the bits that RELU_AUX writes, in an order that is not
+// told, and no buffer of a plan is that; BGRADA and BGRADB compute another group's result, and a step of a library has one.
 #include "plan.h"
 
 #include <stdlib.h>
