@@ -386,13 +386,17 @@ static bool check_raises(struct check *c)
 	int stored = -1;
 	arena_init(&scratch, p->arena.host);
 	const bool *raises = group_raises(p, &scratch, false);
-	bool ok = raises || fail(c, "out of memory");
+	bool *ran = ARENA_ARRAY(&scratch, bool, p->ngroups + 1); // what runs again only repeats its checks
+	bool ok = (raises && ran) || fail(c, "out of memory");
 	for (int i = 0; i < p->nsteps && ok; i++) {
 		const struct pstep *s = &p->steps[i];
 
 		stored = stored < 0 && stores(p, s) ? i : stored;
 		for (int k = s->group; k < s->group + s->ngroups && s->kind == STEP_KERNEL && stored >= 0 && ok; k++)
-			ok = !raises[k] || fail(c, "g%d: may raise an error after step %d stored to a variable", k, stored);
+			ok = !raises[k] || ran[k] ||
+			     fail(c, "g%d: may raise an error after step %d stored to a variable", k, stored);
+		for (int k = s->group; k < s->group + s->ngroups && s->kind == STEP_KERNEL; k++)
+			ran[k] = true;
 	}
 	arena_free(&scratch);
 	return ok;

@@ -225,16 +225,17 @@ static void fail_values(uint32_t seed, const char *what, const struct kernel *k,
 static void check(uint32_t seed)
 {
 	static const struct kpass passes[] = {
-	    {"as built", NULL},           {"merge", kpass_merge}, {"unroll", kpass_unroll},
-	    {"simplify", kpass_simplify}, {"bind", kpass_bind},
+	    {"as built", NULL},       {"gather", kpass_gather},     {"merge", kpass_merge},
+	    {"unroll", kpass_unroll}, {"simplify", kpass_simplify}, {"bind", kpass_bind},
 	};
+	static const struct target families[] = {{.family = FAMILY_CPU}, {.family = FAMILY_CUDA}};
 	static float in[SIZE], want[SIZE], got[SIZE];
 	struct kernel *k = make(seed);
 	char *built = text_of(k);
 	run(k, in, want, "as built", seed);
 	for (int i = 0; i < TG_COUNT(passes); i++) {
 		if (passes[i].run)
-			passes[i].run(k, NULL);
+			passes[i].run(k, &families[seed % 2]);
 		char *error = kernel_verify(k, passes[i].run == kpass_bind ? LEVEL_MACHINE : LEVEL_FREE);
 		if (error)
 			fail_values(seed, error, k, built);
