@@ -304,7 +304,7 @@ static bool describe_group(struct body *b, const struct merging *g, int group)
 	for (int i = 0; i < b->group->nroots; i++)
 		if (!word(b, number_of(b, b->group->roots[i])) || !word(b, target(b, b->group->roots[i])))
 			return false;
-	return true;
+	return word(b, p->nodes[b->group->roots[0]].rank == 0); // without an axis there is no index that others could use
 }
 
 static uint64_t hash(const struct body *b)

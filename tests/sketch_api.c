@@ -25,8 +25,10 @@ static tgc_tensor *record_leaf(struct record *b, const struct snode *n)
 	tgc_tensor *t;
 
 	if (n->leaf == SK_LATE && n->rank == 0) {
+		int64_t whole = interp_is_float(n->type) ? 0 : interp_load_i(n->type, data, 0);
 		double v = interp_is_float(n->type) ? interp_load_f(n->type, data, 0)
-		                                    : (double)interp_load_i(n->type, data, 0);
+		           : n->type == TGC_U64     ? (double)(uint64_t)whole
+		                                    : (double)whole;
 		t = tgc_scalar_typed(b->ctx, n->type, v);
 	} else {
 		t = tgc_from_data(b->ctx, n->type, shape_of(n), data);

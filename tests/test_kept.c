@@ -56,6 +56,19 @@ static void root_of_cosine(struct sketch *s)
 	sk_out(s, 5);
 }
 
+// A number without axes, first of several tensors that one segmented kernel writes: it stood for all of them.
+static void number_beside_matrix(struct sketch *s)
+{
+	int matrix = sk_add(s, (struct snode){.op = OP_DATA, .type = TGC_F32, .rank = 2, .dims = {2, 2}, .hi = 9, .seed = 7});
+	int number = sk_add(s, (struct snode){.op = OP_DATA, .type = TGC_F32, .hi = 9, .seed = 3});
+	int wide = sk_add(s, (struct snode){
+	                         .op = OP_CAST, .type = TGC_F64, .rank = 2, .dims = {2, 2}, .nsrc = 1, .src = {matrix}});
+	int narrow = sk_add(s, (struct snode){.op = OP_CAST, .type = TGC_F64, .nsrc = 1, .src = {number}});
+
+	sk_out(s, narrow);
+	sk_out(s, wide);
+}
+
 static const struct row {
 	const char *name;
 	void (*make)(struct sketch *s);
@@ -66,6 +79,7 @@ static const struct row {
     {"overflow_beside_infinity", overflow_beside_infinity, true},
     {"check_of_no_use", check_of_no_use, false},
     {"root_of_cosine", root_of_cosine, false},
+    {"number_beside_matrix", number_beside_matrix, false},
 };
 
 static void graphs(void **state)
