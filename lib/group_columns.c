@@ -2,7 +2,8 @@
 // In:  a plan's groups. Out: those that reduce the leading axes of something large and wide, alone, have their rows split:
 // a thread then reads whole rows one after another (codegen/pass/columns.c), as memory gives them fastest, and there
 // are chunks for any number of threads. Chunks are as long as terms may go into one accumulator: the order of
-// additions stays. Narrower ones are worth no barrier: threads take some columns each. Several reductions of one tensor stay together, so that it is read once.
+// additions stays. Narrower ones are worth no barrier: threads take some columns each. Several reductions of one tensor
+// stay together, so that it is read once.
 // Not here: other splits (group.c).
 #include "plan.h"
 
