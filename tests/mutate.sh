@@ -29,8 +29,8 @@ cd "$work" || exit 2
 meson setup build -Ddefault_library=static >/dev/null || exit 2
 
 check() {
-	ninja -C build tests/test_kernel tests/test_walls tests/test_schedule tests/fuzz_graph >build/log 2>&1 || return 2
-	for t in "tests/fuzz_graph --graphs $graphs --seed 7" tests/test_walls tests/test_schedule tests/test_kernel; do
+	ninja -C build tests/test_kernel tests/test_walls tests/test_schedule tests/test_plan tests/fuzz_graph >build/log 2>&1 || return 2
+	for t in "tests/fuzz_graph --graphs $graphs --seed 7" tests/test_walls tests/test_schedule tests/test_plan tests/test_kernel; do
 		# shellcheck disable=SC2086
 		timeout 600 build/$t >build/out 2>&1 || { echo "$t" | cut -d' ' -f1 >build/by; return 1; }
 	done
