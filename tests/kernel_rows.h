@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "kernel_eval.h"
+#include "runtime.h"
 
 #define KERNEL_FRAME                                                                                           \
 	"kernel segments 0 scratch 0\n"                                                                        \
@@ -21,7 +22,7 @@ struct kernel_row {
 	void (*pass)(struct kernel *k, const struct target *t);
 	const char *before, *after; // bodies, behind KERNEL_FRAME; after NULL: the same
 };
-extern const struct target kernel_row_target;
+const struct target *kernel_row_target(void);
 
 char *kernel_row_print(const struct kernel *k);    // malloc'ed
 struct kernel *kernel_row_parse(const char *body); // behind the frame; fails the test if it is no kernel

@@ -1,6 +1,7 @@
 // The LLVM emitter: loop kinds, memory, every elementwise operation and cast as machine code against the kernel
 // evaluator, bit for bit, on several targets; the accuracy of what `expand` makes.
 #include "emit_run.h"
+#include "runtime.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -623,18 +624,6 @@ static void test_short_loops_are_aligned(void **state)
 
 // ---- more data than the caches hold ----
 
-static const struct target small_caches = {.name = "x86-64-v3",
-                                           .features = "",
-                                           .vector_bytes = 32,
-                                           .vector_regs = 16,
-                                           .fma_ports = 2,
-                                           .l1_bytes = 1 << 10,
-                                           .l2_bytes = 8 << 10,
-                                           .l3_bytes = 32 << 10,
-                                           .bandwidth = 20,
-                                           .flops = 100,
-                                           .launch_ns = 500};
-
 #define TWO_LOOPS(SECOND)                                                                                      \
 	FRAME(16) "  for block %0 = 0 .. 16 {\n"                                                               \
 	          "    for lane %1 = 0 .. 8 carry %2 = f32:0 add {\n"                                          \
@@ -705,20 +694,20 @@ static int count(const char *text, const char *what)
 	return n;
 }
 
-static void check_far(const struct far *f, const struct kernel *k)
+static void check_far(const struct far *f, const struct target *small_caches, const struct kernel *k)
 {
 	struct text text = {0};
 	char *llvm_text = NULL, *error;
 	void *object = NULL;
 	size_t bytes;
 
-	fail_with(f->name, &small_caches, k, run_both(k, &small_caches, 1));
+	fail_with(f->name, small_caches, k, run_both(k, small_caches, 1));
 	kernel_print(k, &text);
 	char *loops = text_take(&text);
 	if (f->loops && !strstr(loops, f->loops))
 		fail_msg("%s: the loops are\n%s", f->name, loops);
-	error = emit_llvm_object(k, &small_caches, "far", &object, &bytes, &llvm_text, NULL);
-	fail_with(f->name, &small_caches, k, error);
+	error = emit_llvm_object(k, small_caches, "far", &object, &bytes, &llvm_text, NULL);
+	fail_with(f->name, small_caches, k, error);
 	if (count(llvm_text, "call void @llvm.prefetch") != f->prefetches ||
 	    count(llvm_text, ", !nontemporal") != f->streams)
 		fail_msg("%s: not %d prefetches and %d stores past the caches\n%s", f->name, f->prefetches,
@@ -730,7 +719,12 @@ static void check_far(const struct far *f, const struct kernel *k)
 
 static void test_far(void **state)
 {
+	struct target small_caches = *target_find("x86-64-v3");
+
 	(void)state;
+	small_caches.l1_bytes = 1 << 10;
+	small_caches.l2_bytes = 8 << 10;
+	small_caches.l3_bytes = 32 << 10;
 	for (int i = 0; i < TG_COUNT(fars); i++) {
 		char *error = NULL;
 		struct kernel *k = kernel_parse(fars[i].text, &error);
@@ -739,7 +733,7 @@ static void test_far(void **state)
 		kernel_finish(k);
 		if (fars[i].passes)
 			fail_with(fars[i].name, &small_caches, k, kernel_run_passes(k, &small_caches, true));
-		check_far(&fars[i], k);
+		check_far(&fars[i], &small_caches, k);
 		kernel_free(k);
 	}
 }

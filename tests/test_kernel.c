@@ -390,7 +390,7 @@ static void test_damaged_texts(void **state)
 			if (k) {
 				char *unsound = kernel_verify(k, LEVEL_FREE);
 				if (!unsound)
-					kernel_run_passes(k, &kernel_row_target, false);
+					kernel_run_passes(k, kernel_row_target(), false);
 				free(unsound);
 			}
 			kernel_free(k);
@@ -658,7 +658,7 @@ static void test_failed_arena(void **state)
 	kb_store(&b, 2, kb_res(&b, inner, 0), x, K_NONE, K_NONE);
 	kb_end(&b, loop, NULL);
 	kbuild_done(&b);
-	char *error = kernel_run_passes(k, &kernel_row_target, true);
+	char *error = kernel_run_passes(k, kernel_row_target(), true);
 	assert_non_null(error);
 	free(error);
 	kernel_free(k);
