@@ -1,11 +1,7 @@
 // Convolutions as products of tiles on the emulated GPU: forward, both gradients, with and without a batch norm around.
 // In:  random data, a table of shapes. Out: values against the interpreter, and how many kernels multiply on tensor
 // cores and copy asynchronously. Not here: speed, machine code (test_cubin.c).
-#include "check.h"
-#include "device.h"
-
-#include <stdlib.h>
-#include <string.h>
+#include "emu_rows.h"
 
 struct sizes {
 	int64_t batch, in, out, side, taps, stride, pad;
@@ -15,26 +11,26 @@ static const struct row {
 	tgc_type type;
 	struct sizes s;
 	bool norm;
-	int products, copies; // kernels that multiply on tensor cores, that copy asynchronously
+	struct emu_counts counts;
 } rows[] = {
     // Leaves lie row by row: their channels are no neighbours.
-    {TGC_BF16, {3, 16, 16, 9, 3, 1, 1}, false, 3, 0},
-    {TGC_F16, {3, 20, 20, 7, 3, 1, 0}, false, 3, 0},
-    {TGC_BF16, {3, 3, 16, 8, 3, 1, 1}, false, 2, 0}, // 3 channels are few for dx
-    {TGC_F32, {3, 16, 16, 9, 3, 1, 1}, false, 0, 3},
-    {TGC_F32, {3, 16, 32, 9, 3, 2, 1}, false, 0, 3},
-    {TGC_F32, {2, 20, 64, 7, 3, 1, 1}, false, 0, 3},
-    {TGC_F32, {3, 3, 16, 8, 3, 1, 1}, false, 0, 2},
+    {TGC_BF16, {3, 16, 16, 9, 3, 1, 1}, false, {4, 3, 0}},
+    {TGC_F16, {3, 20, 20, 7, 3, 1, 0}, false, {4, 3, 0}},
+    {TGC_BF16, {3, 3, 16, 8, 3, 1, 1}, false, {4, 2, 0}}, // 3 channels are few for dx
+    {TGC_F32, {3, 16, 16, 9, 3, 1, 1}, false, {4, 0, 3}},
+    {TGC_F32, {3, 16, 32, 9, 3, 2, 1}, false, {4, 0, 3}},
+    {TGC_F32, {2, 20, 64, 7, 3, 1, 1}, false, {4, 0, 3}},
+    {TGC_F32, {3, 3, 16, 8, 3, 1, 1}, false, {4, 0, 2}},
     // Intermediate values have their channels last.
-    {TGC_BF16, {3, 16, 16, 9, 3, 1, 1}, true, 3, 3},
-    {TGC_F16, {2, 32, 16, 8, 3, 1, 1}, true, 3, 3},
-    {TGC_BF16, {3, 16, 32, 9, 3, 2, 1}, true, 3, 3},
-    {TGC_BF16, {2, 64, 64, 6, 3, 1, 1}, true, 3, 3},
-    {TGC_F16, {3, 20, 20, 7, 3, 1, 0}, true, 3, 0}, // rows of 40 bytes
-    {TGC_BF16, {4, 16, 32, 8, 1, 2, 0}, true, 3, 3},
-    {TGC_F16, {5, 32, 64, 5, 1, 1, 0}, true, 3, 3},
-    {TGC_BF16, {2, 16, 16, 12, 5, 1, 2}, true, 3, 3},
-    {TGC_F32, {3, 16, 16, 9, 3, 1, 1}, true, 0, 3},
+    {TGC_BF16, {3, 16, 16, 9, 3, 1, 1}, true, {10, 3, 3}},
+    {TGC_F16, {2, 32, 16, 8, 3, 1, 1}, true, {10, 3, 3}},
+    {TGC_BF16, {3, 16, 32, 9, 3, 2, 1}, true, {10, 3, 3}},
+    {TGC_BF16, {2, 64, 64, 6, 3, 1, 1}, true, {10, 3, 3}},
+    {TGC_F16, {3, 20, 20, 7, 3, 1, 0}, true, {10, 3, 0}}, // rows of 40 bytes
+    {TGC_BF16, {4, 16, 32, 8, 1, 2, 0}, true, {10, 3, 3}},
+    {TGC_F16, {5, 32, 64, 5, 1, 1, 0}, true, {10, 3, 3}},
+    {TGC_BF16, {2, 16, 16, 12, 5, 1, 2}, true, {10, 3, 3}},
+    {TGC_F32, {3, 16, 16, 9, 3, 1, 1}, true, {10, 0, 3}},
 };
 
 static tgc_tensor *noise(tgc_context *c, tgc_type type, tgc_shape s)
@@ -54,8 +50,9 @@ static tgc_tensor *normalised(tgc_tensor *x)
 	return tgc_relu(tgc_cast(tgc_div(y, tgc_sqrt(tgc_add(tgc_var(x, over, 0, true), 1e-5))), type));
 }
 
-static int record(tgc_context *c, const struct row *r, tgc_tensor **outs)
+static int record(tgc_context *c, int row, tgc_tensor **outs)
 {
+	const struct row *r = &rows[row];
 	const struct sizes *s = &r->s;
 	tgc_tensor *x = noise(c, r->type, TGC_SHAPE(s->batch, s->in, s->side, s->side)),
 	           *w = noise(c, r->type, TGC_SHAPE(s->out, s->in, s->taps, s->taps)), *of[] = {x, w};
@@ -69,48 +66,15 @@ static int record(tgc_context *c, const struct row *r, tgc_tensor **outs)
 	return 3;
 }
 
-static struct found {
-	int products, copies;
-} found;
-
-static void look(void *user, const char *name, const char *text)
+static const struct emu_counts *counts(int row)
 {
-	(void)user;
-	(void)name;
-	found.products += strstr(text, "tg_mma") != NULL;
-	found.copies += strstr(text, "tg_cp_async") != NULL;
-}
-
-static struct found count(void)
-{
-	found = (struct found){0};
-	emu_each_source(look, NULL);
-	return found;
+	return &rows[row].counts;
 }
 
 static void test_convolutions(void **state)
 {
-	int bad = 0;
 	(void)state;
-	tgc_context *c = check_context("cuda-emu", 1);
-	assert_non_null(c);
-	for (int i = 0; i < TG_COUNT(rows); i++) {
-		struct tally t = {0};
-		tgc_tensor *outs[3];
-		tgc_scope_begin(c);
-		struct found before = count();
-		int n = record(c, &rows[i], outs);
-		check_tensors(c, n, outs, &t);
-		struct found after = count();
-		int products = after.products - before.products, copies = after.copies - before.copies;
-		if (t.failed || products != rows[i].products || copies != rows[i].copies)
-			print_error("row %d: %d products, %d copies; %s\n", i, products, copies,
-			            t.failed ? t.message : "right");
-		bad += t.failed || !t.compared || products != rows[i].products || copies != rows[i].copies;
-		tgc_scope_end(c);
-	}
-	tgc_context_free(&c);
-	assert_int_equal(bad, 0);
+	emu_rows_check(TG_COUNT(rows), record, counts);
 }
 
 int main(void)
