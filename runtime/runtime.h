@@ -110,7 +110,7 @@ struct pool *pool_new(int threads); // counts the caller; NULL: out of memory
 void pool_free(struct pool *p);
 int pool_threads(const struct pool *p);
 typedef void pool_fn(void *user, int thread, int64_t begin, int64_t end);
-void pool_run(struct pool *p, int64_t n, pool_fn *fn, void *user); // contiguous ranges; returns when all are done
+void pool_run(struct pool *p, int64_t n, pool_fn *fn, void *user); // by contiguous ranges; returns when all are done
 
 // ---- memory.c: a caching allocator of 64-byte aligned memory ---------------------------------------------------
 // Large blocks come from huge pages and are kept for reuse; free lists by size class.

@@ -47,6 +47,69 @@ static void pool_covers_every_block_once(void **state)
 	}
 }
 
+struct slow {
+	atomic_int others; // blocks that are done
+	int blocks;
+	atomic_bool held; // thread 0 has its first range
+	bool waited;
+};
+
+// Thread 0 does not return from its first range before all other blocks are done.
+static void hold(void *user, int thread, int64_t begin, int64_t end)
+{
+	struct slow *s = user;
+	int own = (int)(end - begin);
+
+	for (int ms = 0; thread && ms < 20000 && !atomic_load(&s->held); ms++)
+		usleep(1000);
+	if (atomic_exchange(&s->held, true)) {
+		atomic_fetch_add(&s->others, own);
+		return;
+	}
+	for (int ms = 0; ms < 20000 && atomic_load(&s->others) < s->blocks - own; ms++)
+		usleep(1000);
+	s->waited = atomic_load(&s->others) == s->blocks - own;
+}
+
+static void pool_takes_over_what_a_slow_thread_has_left(void **state)
+{
+	static const int threads[] = {2, 3, 8};
+
+	(void)state;
+	for (int t = 0; t < TG_COUNT(threads); t++) {
+		struct pool *p = pool_new(threads[t]);
+		struct slow s = {.blocks = 1000};
+
+		pool_run(p, s.blocks, hold, &s);
+		assert_true(s.waited);
+		pool_free(p);
+	}
+}
+
+// More blocks than 32 bits count.
+static void add_range(void *user, int thread, int64_t begin, int64_t end)
+{
+	(void)thread;
+	assert_true(begin < end);
+	atomic_fetch_add((_Atomic int64_t *)user, end - begin);
+}
+
+static void pool_counts_beyond_32_bits(void **state)
+{
+	static const int64_t blocks[] = {INT32_MAX, (int64_t)INT32_MAX + 1, (int64_t)1 << 33,
+	                                 ((int64_t)1 << 40) + 12345};
+	struct pool *p = pool_new(3);
+
+	(void)state;
+	for (int i = 0; i < TG_COUNT(blocks); i++) {
+		_Atomic int64_t sum = 0;
+
+		pool_run(p, blocks[i], add_range, &sum);
+		assert_true(sum == blocks[i]);
+	}
+	pool_free(p);
+}
+
 // ---- memory --------------------------------------------------------------------------------------------------------
 
 static void memory_is_aligned_and_reused(void **state)
@@ -494,6 +557,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(pool_covers_every_block_once),
+	    cmocka_unit_test(pool_takes_over_what_a_slow_thread_has_left),
+	    cmocka_unit_test(pool_counts_beyond_32_bits),
 	    cmocka_unit_test(memory_is_aligned_and_reused),
 	    cmocka_unit_test(memory_has_a_limit),
 	    cmocka_unit_test(elements_keep_their_value),
