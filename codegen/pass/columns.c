@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum { ROWS = 8, MIN_ROW = 1024, PANEL = 1024, MIN_PANEL = 64, WHOLE = 16, MIN_PANELS = 8, MAX_CARRIES = 4 };
+enum { ROWS = 8, MIN_ROW = 1024, PANEL_BYTES = 16 << 10, MIN_PANEL = 64, WHOLE = 16, MIN_PANELS = 8, MAX_CARRIES = 4 };
 enum mode { AS_IS, ADD, FINISH };
 
 struct columns {
@@ -96,26 +96,27 @@ static int64_t iterations_around(const struct kernel *k, int loop)
 	return n;
 }
 
-// Equal panels, in whole vectors, of about a page, or narrower where there would be too few; all columns where
-// there are none.
-static int64_t panel(int64_t n, int64_t around)
+// Bytes of accumulators of a column.
+static int64_t column_bytes(const struct kernel *k, int red)
 {
-	int64_t least = (n + PANEL - 1) / PANEL;
+	const struct kloop *l = &k->loops[red];
+	int64_t bytes = 0;
+	for (int i = 0; i < l->ncarry; i++)
+		bytes += (int64_t)tgc_type_bytes((tgc_type)k->insts[l->arg[i]].type);
+	return bytes;
+}
+
+// Equal panels, in whole vectors, as wide as leaves the accumulators in half of a first cache: a row that is read whole
+// goes on in the next one. Narrower where there would be too few; all columns where there are none.
+static int64_t panel(int64_t n, int64_t around, int64_t bytes)
+{
+	int64_t widest = PANEL_BYTES / bytes, least = (n + widest - 1) / widest;
 	if (least * around < MIN_PANELS)
 		least = (MIN_PANELS + around - 1) / around;
 	for (int64_t panels = least; panels <= 2 * least && n / panels >= MIN_PANEL; panels++)
 		if (n % (panels * WHOLE) == 0)
 			return n / panels;
 	return n;
-}
-
-static int64_t scratch_bytes(const struct columns *s, const struct kernel *k)
-{
-	const struct kloop *l = &k->loops[s->red];
-	int64_t bytes = 0;
-	for (int i = 0; i < l->ncarry; i++)
-		bytes += s->width * (int64_t)tgc_type_bytes((tgc_type)k->insts[l->arg[i]].type);
-	return s->trip > TILE_TERMS ? 2 * bytes : bytes;
 }
 
 static bool choose(struct columns *s, const struct kernel *k, int loop)
@@ -128,9 +129,9 @@ static bool choose(struct columns *s, const struct kernel *k, int loop)
 	if (s->red < 0 || !distance(k, s->red, &s->trip) || s->trip < ROWS)
 		return false;
 	bytes = row_bytes(k, loop, s->red);
-	s->width = panel(s->n, around);
+	s->width = panel(s->n, around, column_bytes(k, s->red));
 	return around * (s->n / s->width) >= MIN_PANELS && around * s->n * s->trip * bytes > s->t->l2_bytes &&
-	       scratch_bytes(s, k) <= s->t->l2_bytes / 4;
+	       s->width * column_bytes(k, s->red) * (s->trip > TILE_TERMS ? 2 : 1) <= s->t->l2_bytes / 4;
 }
 
 // ---- the new loops
