@@ -243,6 +243,9 @@ void kernel_bounds(struct kernel *k, int v); // fills lo and hi of a new instruc
 // dep[v] for every instruction: v differs from iteration to iteration of `loop` (through operands, carries and
 // the bounds of loops inside it). dep has k->n entries.
 void kernel_depends(const struct kernel *k, int loop, bool *dep);
+// The same for loops that replicate: axis[loop] is the bit of such a loop, 0 of any other; axes[v] becomes the bits of
+// those along which v has several values at a time. axes has k->n entries.
+void kernel_axes(const struct kernel *k, const uint32_t *axis, uint32_t *axes);
 
 // ---- kcopy.c: copying through the builder: what passes are made of ----------------------------------------------
 // A pass is mostly kernel_rebuild with a hook: the kernel is copied instruction by instruction into a fresh one

@@ -34,42 +34,17 @@ static uint32_t bounds_deps(const struct cuda *e, int loop)
 	return e->values[l->lo].deps | e->values[l->hi].deps;
 }
 
-static uint32_t loop_value_deps(const struct cuda *e, int inst)
-{
-	const struct kinst *in = &e->k->insts[inst];
-	const struct kloop *l = &e->k->loops[in->aux];
-	if (in->op == K_INDEX)
-		return axis_bit(e, in->aux) | bounds_deps(e, in->aux);
-	uint32_t deps = e->values[l->init[in->imm]].deps | e->values[l->next[in->imm]].deps;
-	return (deps | bounds_deps(e, in->aux)) & ~axis_bit(e, in->aux);
-}
-
-static uint32_t operand_deps(const struct cuda *e, int inst)
-{
-	uint32_t deps = 0;
-	for (int s = 0; s < e->k->insts[inst].nsrc; s++) {
-		int v = kernel_src(e->k, inst, s);
-		deps |= v == K_NONE ? 0 : e->values[v].deps;
-	}
-	return deps;
-}
-
-// A least fixed point: deps only grow, and carries feed back.
 static void find_deps(struct cuda *e)
 {
 	const struct kernel *k = e->k;
+	uint32_t *axis = ARENA_ARRAY(&e->arena, uint32_t, k->nloops + 1), *axes = ARENA_ARRAY(&e->arena, uint32_t, k->n + 1);
+	if (!axis || !axes)
+		return;
+	for (int i = 0; i < k->nloops; i++)
+		axis[i] = axis_bit(e, i);
+	kernel_axes(k, axis, axes);
 	for (int i = 0; i < k->n; i++)
-		e->values[i].deps = 0;
-	for (bool changed = true; changed;) {
-		changed = false;
-		for (int i = 0; i < k->n; i++) {
-			int op = k->insts[i].op;
-			bool loops = op == K_INDEX || op == K_ARG || op == K_RES;
-			uint32_t deps = loops ? loop_value_deps(e, i) : op == K_FOR ? 0 : operand_deps(e, i);
-			changed |= (deps | e->values[i].deps) != e->values[i].deps;
-			e->values[i].deps |= deps;
-		}
-	}
+		e->values[i].deps = axes[i];
 }
 
 static int axis_loop(const struct cuda *e, int region, int axis)

@@ -1,5 +1,5 @@
 // Bounds and strides of index values.
-// In:  an instruction whose operands are bounded already. Out: its bounds; strides; dependence on a loop.
+// In:  an instruction whose operands are bounded already. Out: its bounds; strides; dependence on loops.
 // Not here: what is done with them (kindex.c, kfold.c, verify.c).
 #include "codegen.h"
 
@@ -266,4 +266,42 @@ void kernel_depends(const struct kernel *k, int loop, bool *dep)
 			dep[l->arg[c]] = true;
 	while (sweep(k, l->body, dep))
 		;
+}
+
+static uint32_t operand_axes(const struct kernel *k, const struct kinst *in, const uint32_t *axes)
+{
+	uint32_t bits = 0;
+	for (int i = 0; i < in->nsrc; i++) {
+		int v = k->operands[in->src_at + i];
+		bits |= v == K_NONE ? 0 : axes[v];
+	}
+	return bits;
+}
+
+static uint32_t loop_value_axes(const struct kernel *k, const struct kinst *in, const uint32_t *axis,
+                                const uint32_t *axes)
+{
+	const struct kloop *l = &k->loops[in->aux];
+	uint32_t bounds = axes[l->lo] | axes[l->hi];
+	if (in->op == K_INDEX)
+		return axis[in->aux] | bounds;
+	return (axes[l->init[in->imm]] | axes[l->next[in->imm]] | bounds) & ~axis[in->aux];
+}
+
+// A least fixed point: sets only grow, and carries feed back.
+void kernel_axes(const struct kernel *k, const uint32_t *axis, uint32_t *axes)
+{
+	memset(axes, 0, sizeof *axes * (size_t)k->n);
+	for (bool changed = true; changed;) {
+		changed = false;
+		for (int i = 0; i < k->n; i++) {
+			const struct kinst *in = &k->insts[i];
+			bool of_loop = in->op == K_INDEX || in->op == K_ARG || in->op == K_RES;
+			if (in->region < 0 || in->op == K_FOR)
+				continue;
+			uint32_t bits = of_loop ? loop_value_axes(k, in, axis, axes) : operand_axes(k, in, axes);
+			changed |= (bits | axes[i]) != axes[i];
+			axes[i] |= bits;
+		}
+	}
 }
