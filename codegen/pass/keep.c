@@ -1,7 +1,9 @@
 // Pass keep: what a later loop over the same row would compute again is kept, where it costs much: the
 // exponentials of a softmax, which its sum and its quotient need. The first loop stores them in scratch, the
-// later one loads them. Requires the free level, before tile: loops that stand side by side inside PAR loops,
-// over one constant range. Keeps every bit: a value of the same type comes back.
+// later one loads them. A long row lies where the later loop's result will: its lines are on their way while
+// the first loop computes, and the caches hold one row less. Requires the free level, before tile: loops that
+// stand side by side inside PAR loops, over one constant range. Keeps every bit: a value of the same type comes
+// back.
 #include "codegen.h"
 
 #include <stdlib.h>
@@ -11,12 +13,14 @@ enum { MIN_TRIP = 64, MAX_BODY = 256, MAX_KEPT = 4, LIBRARY_WORK = 16, WORTH = 1
 struct kept {
 	int inst; // in the first loop
 	int buf;  // in the new kernel; K_NONE: not made yet
+	int into; // the later loop's store whose place it takes; K_NONE: scratch
 	int64_t elems;
 };
 struct keep {
 	const struct kernel *k;
 	const struct target *t;
 	bool *written; // by buffer
+	int32_t *uses; // by buffer: loads and stores
 	int32_t *same; // by instruction of a later loop: its equal in the first one, K_NONE
 	int32_t *seen; // by instruction: the last root whose work it was counted for, plus one
 	int32_t *held; // by instruction of a later loop: which of kept it is, plus one
@@ -123,10 +127,64 @@ static void choose(struct keep *s, int later, int64_t elems)
 		int64_t bytes = elems * (int64_t)tgc_type_bytes((tgc_type)k->insts[v].type);
 		if (!x && s->n < MAX_KEPT && s->bytes + bytes <= s->t->l2_bytes / 4) {
 			x = &s->kept[s->n++];
-			*x = (struct kept){s->same[v], K_NONE, elems};
+			*x = (struct kept){s->same[v], K_NONE, K_NONE, elems};
 			s->bytes += bytes;
 		}
 		s->held[v] = x ? (int32_t)(x - s->kept) + 1 : 0;
+	}
+}
+
+// The one statement that reads what is kept; K_NONE: several do.
+static int reader_of(const struct keep *s, int kept)
+{
+	int reader = K_NONE;
+	for (int i = 0; i < s->k->n; i++)
+		if (s->held[i] == kept + 1) {
+			if (reader != K_NONE)
+				return K_NONE;
+			reader = i;
+		}
+	return reader;
+}
+
+// Stores the same type, behind the reader, one element an iteration, at a place that loops around both loops
+// tell; nothing else touches its buffer.
+static bool may_take(const struct keep *s, int store, const struct kept *x)
+{
+	const struct kernel *k = s->k;
+	const struct kinst *in = &k->insts[store];
+	int loop = k->regions[in->region].loop, at = kernel_src(k, store, 0);
+	int64_t stride;
+	if (in->op != K_STORE || in->nsrc > 2 || s->uses[in->aux] != 1 || k->bufs[in->aux].segmented ||
+	    k->bufs[in->aux].type != k->insts[x->inst].type || k->insts[at].op != K_AFFINE ||
+	    !kernel_stride(k, at, loop, &stride) || stride != 1)
+		return false;
+	for (int i = 0; i < k->insts[at].nsrc; i++) {
+		int v = kernel_src(k, at, i);
+		if (v != k->loops[loop].index &&
+		    (k->insts[v].op != K_INDEX ||
+		     !kernel_region_within(k, k->insts[x->inst].region, k->insts[v].region)))
+			return false;
+	}
+	return true;
+}
+
+static void take_results_place(struct keep *s)
+{
+	const struct kernel *k = s->k;
+	for (int i = 0; i < s->n && !kernel_streams(k, s->t); i++) {
+		struct kept *x = &s->kept[i];
+		int reader = reader_of(s, i);
+		if (reader == K_NONE ||
+		    x->elems * (int64_t)tgc_type_bytes((tgc_type)k->insts[x->inst].type) <= s->t->l1_bytes)
+			continue;
+		const struct kregion *r = &k->regions[k->insts[reader].region];
+		bool behind = false;
+		for (int j = 0; j < r->n && x->into == K_NONE; j++) {
+			if (behind && may_take(s, r->insts[j], x))
+				x->into = r->insts[j];
+			behind |= r->insts[j] == reader;
+		}
 	}
 }
 
@@ -161,14 +219,27 @@ static void look(struct keep *s, int region)
 
 static int place_of(const struct keep *s, struct kcopy *cp, struct kept *x)
 {
+	if (x->buf == K_NONE && x->into != K_NONE)
+		x->buf = s->k->insts[x->into].aux;
 	if (x->buf == K_NONE)
 		x->buf = kernel_buf(cp->b->k, (tgc_type)s->k->insts[x->inst].type, SPACE_LOCAL, x->elems);
 	return x->buf;
 }
 
-static int index_of(const struct keep *s, const struct kcopy *cp, int inst)
+// Where it lies, in the loop of `inst`.
+static int index_of(const struct keep *s, const struct kcopy *cp, const struct kept *x, int inst)
 {
-	return kcopy_value(cp, s->k->loops[s->k->regions[s->k->insts[inst].region].loop].index);
+	const struct kernel *k = s->k;
+	int index = kcopy_value(cp, k->loops[k->regions[k->insts[inst].region].loop].index);
+	if (x->into == K_NONE)
+		return index;
+	int at = kernel_src(k, x->into, 0), own = k->loops[k->regions[k->insts[x->into].region].loop].index;
+	struct ksum sum = {.imm = k->insts[at].imm};
+	for (int i = 0; i < k->insts[at].nsrc; i++) {
+		int v = kernel_src(k, at, i);
+		ksum_add(cp->b, &sum, k->coefs[k->insts[at].src_at + i], v == own ? index : kcopy_value(cp, v));
+	}
+	return ksum_value(cp->b, &sum);
 }
 
 static bool copy(struct kcopy *cp, int inst)
@@ -176,7 +247,7 @@ static bool copy(struct kcopy *cp, int inst)
 	struct keep *s = cp->user;
 	struct kept *x = s->held[inst] ? &s->kept[s->held[inst] - 1] : NULL;
 	if (x) {
-		cp->map[inst] = kb_load(cp->b, place_of(s, cp, x), index_of(s, cp, inst), K_NONE, K_NONE);
+		cp->map[inst] = kb_load(cp->b, place_of(s, cp, x), index_of(s, cp, x, inst), K_NONE, K_NONE);
 		return true;
 	}
 	x = inst == s->busy ? NULL : kept_of(s, inst);
@@ -185,7 +256,7 @@ static bool copy(struct kcopy *cp, int inst)
 	s->busy = inst;
 	kcopy_inst(cp, inst);
 	s->busy = K_NONE;
-	kb_store(cp->b, place_of(s, cp, x), index_of(s, cp, inst), kcopy_value(cp, inst), K_NONE, K_NONE);
+	kb_store(cp->b, place_of(s, cp, x), index_of(s, cp, x, inst), kcopy_value(cp, inst), K_NONE, K_NONE);
 	return true;
 }
 
@@ -204,25 +275,32 @@ void kpass_keep(struct kernel *k, const struct target *t)
 	size_t n = (size_t)k->n + 1;
 	struct keep s = {.k = &old, .t = t, .busy = K_NONE};
 	s.written = calloc((size_t)k->nbufs + 1, sizeof *s.written);
+	s.uses = calloc((size_t)k->nbufs + 1, sizeof *s.uses);
 	s.same = malloc(n * sizeof *s.same);
 	s.seen = calloc(n, sizeof *s.seen);
 	s.held = calloc(n, sizeof *s.held);
-	if (s.written && s.same && s.seen && s.held) {
-		for (int i = 0; i < k->n; i++)
-			if (k->insts[i].op == K_STORE)
-				s.written[k->insts[i].aux] = true;
+	if (s.written && s.uses && s.same && s.seen && s.held) {
+		for (int i = 0; i < k->n; i++) {
+			bool stores = k->insts[i].op == K_STORE;
+			if (!stores && k->insts[i].op != K_LOAD)
+				continue;
+			s.written[k->insts[i].aux] |= stores;
+			s.uses[k->insts[i].aux]++;
+		}
 		for (int i = 0; i < k->nphases; i++)
 			for (int j = 0; j < k->regions[k->phases[i]].n; j++) {
 				const struct kinst *in = &k->insts[k->regions[k->phases[i]].insts[j]];
 				if (in->op == K_FOR && k->loops[in->aux].kind == AXIS_PAR)
 					look(&s, k->loops[in->aux].body);
 			}
+		take_results_place(&s);
 		if (s.n)
 			kernel_rebuild_phases(k, phase, NULL, &s);
 	} else {
 		k->arena.failed = true;
 	}
 	free(s.written);
+	free(s.uses);
 	free(s.same);
 	free(s.seen);
 	free(s.held);
