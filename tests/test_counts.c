@@ -4,20 +4,9 @@
 // and when they fall, so that the row follows. Plans are made for one target record, so the counts are the same on
 // every machine; nothing runs. For GPUs the bytes that all kernels read and write count too. Not here: values
 // (test_schedule.c), times (tgc bench).
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "plan_look.h"
 
 #include <stdlib.h>
-
-#include "bench.h"
-#include "check.h"
-#include "runtime.h"
-
-enum { MAX_OUTS = 1024 };
 
 static struct counts {
 	int launches; // and copies
@@ -80,31 +69,12 @@ static void show(const struct plan *p)
 	free(text);
 }
 
-// Stands in for the runtime: schedules and counts, runs nothing.
-static tgc_status count(struct tgc_context *c, int n, tgc_tensor *const *tensors)
+static void count(struct tgc_context *c, const struct linear *l, const struct plan *p)
 {
-	struct node *outs[MAX_OUTS];
-	struct variable *assign[MAX_OUTS] = {0};
-	struct arena a;
-	struct linear l;
-	struct plan *p;
-	char *wrong;
-
-	arena_init(&a, NULL);
-	n = check_outputs(c, n, tensors, MAX_OUTS, outs, assign);
-	assert_true(linear_build(c, &l, &a, n, outs, assign, 0, NULL));
-	p = schedule_build(c, &l, target);
-	assert_non_null(p);
-	wrong = plan_verify(p);
-	if (wrong)
-		print_error("%s\n", wrong);
-	assert_null(wrong);
+	(void)l;
 	counted = steps(p);
 	if (c->debug >> ('p' - 'a') & 1)
 		show(p);
-	plan_free(p);
-	arena_free(&a);
-	return TGC_OK;
 }
 
 // ---- steps that are not in the benchmark ------------------------------------------------------------------------
@@ -207,31 +177,11 @@ static const struct row {
     {{.name = "cnn"}, {40, 40, 216}, 30, "sm_90"},
 };
 
-static const struct bench_workload *find(const char *name)
-{
-	for (int i = 0; i < bench_workloads_count; i++)
-		if (!strcmp(bench_workloads[i].name, name))
-			return &bench_workloads[i];
-	return NULL;
-}
-
 static struct counts count_of(const struct row *row)
 {
-	const struct bench_workload *w = row->w.record ? &row->w : find(row->w.name);
-	tgc_tensor *out[BENCH_OUT];
-	struct bench_run r;
-	int n;
-
-	assert_non_null(w);
 	counted = (struct counts){0};
 	target = target_find(row->target ? row->target : "x86-64-v4");
-	assert_true(bench_open(&r, w, 1));
-	r.c->backend.realize = count;
-	tgc_scope_begin(r.c);
-	assert_int_equal(bench_step(&r, out, &n), TGC_OK);
-	assert_string_equal(tgc_error_message(r.c), "");
-	tgc_scope_end(r.c);
-	bench_close(&r);
+	plan_look_workload(row->w.record ? &row->w : plan_look_find(row->w.name), target, count);
 	return counted;
 }
 

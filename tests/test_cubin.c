@@ -3,15 +3,13 @@
 // In:  the benchmark's workloads and products of 16-bit floats, scheduled and emitted, not run; NVRTC (else it
 // is skipped). Out: counts of opcodes in the cubin (cubin.c), against the table below. Not here: what kernels
 // compute.
-#include "bench.h"
-#include "check.h"
 #include "check_nvrtc.h"
 #include "cubin.h"
-#include "runtime.h"
+#include "plan_look.h"
 
 #include <stdlib.h>
 
-enum { MAX_OUTS = 2048, MAX_KERNELS = 24 };
+enum { MAX_KERNELS = 24 };
 
 // ---- kernels of a graph, as a stand-in for the runtime gets them
 // ---------------------------------------------------
@@ -43,42 +41,18 @@ static void emit(const struct plan *p, const struct pstep *s, const struct targe
 	kernel_free(kernel);
 }
 
-static tgc_status emit_all(struct tgc_context *c, int n, tgc_tensor *const *tensors)
+static void emit_all(struct tgc_context *c, const struct linear *l, const struct plan *p)
 {
-	struct node *outs[MAX_OUTS];
-	struct variable *assign[MAX_OUTS] = {0};
-	struct arena a;
-	struct linear l;
-	const struct target *t = target_find("sm_90");
-	arena_init(&a, NULL);
-	n = check_outputs(c, n, tensors, MAX_OUTS, outs, assign);
-	assert_true(linear_build(c, &l, &a, n, outs, assign, 0, NULL));
-	struct plan *p = schedule_build(c, &l, t);
-	assert_non_null(p);
+	(void)c;
+	(void)l;
 	for (int i = 0; i < p->nsteps; i++)
 		if (p->steps[i].kind == STEP_KERNEL)
-			emit(p, &p->steps[i], t);
-	plan_free(p);
-	arena_free(&a);
-	return TGC_OK;
+			emit(p, &p->steps[i], target_find("sm_90"));
 }
 
 static void record(const char *name)
 {
-	const struct bench_workload *w = NULL;
-	tgc_tensor *out[BENCH_OUT];
-	struct bench_run r;
-	int n;
-	for (int i = 0; i < bench_workloads_count; i++)
-		w = strcmp(bench_workloads[i].name, name) ? w : &bench_workloads[i];
-	if (!w)
-		fail_msg("there is no workload %s", name);
-	assert_true(bench_open(&r, w, 1));
-	r.c->backend.realize = emit_all;
-	tgc_scope_begin(r.c);
-	assert_int_equal(bench_step(&r, out, &n), TGC_OK);
-	tgc_scope_end(r.c);
-	bench_close(&r);
+	plan_look_workload(plan_look_find(name), target_find("sm_90"), emit_all);
 }
 
 static tgc_tensor *leaf(tgc_context *c, tgc_type t, tgc_shape s)
@@ -90,7 +64,7 @@ static tgc_tensor *leaf(tgc_context *c, tgc_type t, tgc_shape s)
 static void product(tgc_type t, int64_t rows, int64_t terms, int64_t columns, bool turn)
 {
 	tgc_context *c = check_context("interp", 1);
-	c->backend.realize = emit_all;
+	plan_look(c, target_find("sm_90"), emit_all);
 	tgc_tensor *x = leaf(c, t, TGC_SHAPE(rows, terms)),
 	           *y = leaf(c, t, turn ? TGC_SHAPE(columns, terms) : TGC_SHAPE(terms, columns));
 	assert_int_equal(tgc_realize(tgc_matmul(x, turn ? tgc_transpose(y, 0, 1) : y)), TGC_OK);
@@ -111,7 +85,7 @@ static tgc_tensor *normalised(tgc_tensor *x)
 static void convolution(int64_t in, int64_t out, int64_t side, int64_t stride)
 {
 	tgc_context *c = check_context("interp", 1);
-	c->backend.realize = emit_all;
+	plan_look(c, target_find("sm_90"), emit_all);
 	tgc_tensor *x = leaf(c, TGC_BF16, TGC_SHAPE(32, in, side, side)), *grads[2],
 	           *w = leaf(c, TGC_BF16, TGC_SHAPE(out, in, 3, 3)), *of[] = {x, w};
 	tgc_tensor *y = tgc_conv2d(normalised(x), w, .stride = {stride, stride}, .padding = {1, 1, 1, 1});
@@ -126,7 +100,7 @@ static void convolution(int64_t in, int64_t out, int64_t side, int64_t stride)
 static void halves(void)
 {
 	tgc_context *c = check_context("interp", 1);
-	c->backend.realize = emit_all;
+	plan_look(c, target_find("sm_90"), emit_all);
 	tgc_tensor *x = leaf(c, TGC_F16, TGC_SHAPE(1 << 20));
 	assert_int_equal(tgc_realize(tgc_mul(tgc_relu(x), 3)), TGC_OK);
 	tgc_release(x);
@@ -136,7 +110,7 @@ static void halves(void)
 static void softmax(int64_t rows, int64_t n)
 {
 	tgc_context *c = check_context("interp", 1);
-	c->backend.realize = emit_all;
+	plan_look(c, target_find("sm_90"), emit_all);
 	tgc_tensor *x = leaf(c, TGC_F32, TGC_SHAPE(rows, n));
 	assert_int_equal(tgc_realize(tgc_softmax(x, -1)), TGC_OK);
 	tgc_release(x);
@@ -176,7 +150,7 @@ static void f16_rest(void)
 static void attention(tgc_type t, int64_t length, bool backward)
 {
 	tgc_context *c = check_context("interp", 1);
-	c->backend.realize = emit_all;
+	plan_look(c, target_find("sm_90"), emit_all);
 	tgc_tensor *x[4], *out[4];
 	for (int i = 0; i < 4; i++)
 		x[i] = leaf(c, t, TGC_SHAPE(16, length, 64));

@@ -2,10 +2,9 @@
 // kernels that the verifier finds sound, and it is C.
 // In:  tgc's graphs, scheduled for a GPU. Out: texts, which a C compiler reads. Not here: what they compute
 // (they are run where there is an emulator or a GPU).
-#include "bench.h"
 #include "fuzz.h"
 #include "plan_eval.h"
-#include "runtime.h"
+#include "plan_look.h"
 
 #include <stdlib.h>
 
@@ -133,40 +132,13 @@ static void evaluate(struct tgc_context *c, const struct linear *l, const struct
 	free(want);
 }
 
-static tgc_status emit_plan(struct tgc_context *c, int n, tgc_tensor *const *tensors)
+static void emit_plan(struct tgc_context *c, const struct linear *l, const struct plan *p)
 {
-	struct node *outs[MAX_OUTS];
-	struct variable *assign[MAX_OUTS] = {0};
-	struct arena a;
-	struct linear l;
-	arena_init(&a, NULL);
-	n = check_outputs(c, n, tensors, MAX_OUTS, outs, assign);
-	assert_true(linear_build(c, &l, &a, n, outs, assign, 0, NULL));
-	struct plan *p = schedule_build(c, &l, target);
-	assert_non_null(p);
-	assert_null(plan_verify(p));
 	for (int i = 0; i < p->nsteps; i++)
 		if (p->steps[i].kind == STEP_KERNEL)
 			emit_step(p, &p->steps[i]);
-	if (graph >= 0 && has_values(&l))
-		evaluate(c, &l, p);
-	plan_free(p);
-	arena_free(&a);
-	return TGC_OK;
-}
-
-static void workload(const struct bench_workload *w)
-{
-	tgc_tensor *out[BENCH_OUT];
-	struct bench_run r;
-	int n;
-	assert_true(bench_open(&r, w, 1));
-	r.c->backend.realize = emit_plan;
-	tgc_scope_begin(r.c);
-	assert_int_equal(bench_step(&r, out, &n), TGC_OK);
-	assert_string_equal(tgc_error_message(r.c), "");
-	tgc_scope_end(r.c);
-	bench_close(&r);
+	if (graph >= 0 && has_values(l))
+		evaluate(c, l, p);
 }
 
 static void sketch(tgc_context *c, uint64_t seed)
@@ -180,7 +152,7 @@ static void sketch(tgc_context *c, uint64_t seed)
 	for (int i = 0; i < s.nouts; i++)
 		outs[i] = t[s.outs[i]];
 	if (s.nouts)
-		emit_plan(c, s.nouts, outs);
+		assert_int_equal(tgc_realize_n(s.nouts, outs), TGC_OK);
 	for (int i = 0; i < s.n; i++)
 		if (tgc_is_variable(t[i]))
 			tgc_release(t[i]);
@@ -217,7 +189,7 @@ static void test_workloads(void **state)
 	target = target_find("sm_90");
 	open_text(path);
 	for (int i = 0; i < bench_workloads_count; i++)
-		workload(&bench_workloads[i]);
+		plan_look_workload(&bench_workloads[i], target, emit_plan);
 	assert_true(groups > 100);
 	compiles(path);
 }
@@ -229,6 +201,7 @@ static void test_graphs(void **state)
 	(void)state;
 	assert_non_null(c);
 	target = target_find("sm_75");
+	plan_look(c, target, emit_plan);
 	open_text(path);
 	for (graph = 0; graph < GRAPHS; graph++)
 		sketch(c, 7000 + (uint64_t)graph);
@@ -279,6 +252,7 @@ static void test_products(void **state)
 	tgc_context *c = check_context("interp", 1);
 	(void)state;
 	target = target_find("sm_90");
+	plan_look(c, target, emit_plan);
 	open_text(path);
 	for (int i = 0; i < TG_COUNT(rows); i++) {
 		const struct product *p = &rows[i];
@@ -291,7 +265,7 @@ static void test_products(void **state)
 		assert_string_equal(tgc_error_message(c), "");
 		evaluated = products = 0;
 		graph = i;
-		emit_plan(c, 1, &z);
+		assert_int_equal(tgc_realize(z), TGC_OK);
 		if (evaluated != 1 || products != (p->type != TGC_F32))
 			fail_msg("%s: %d plans evaluated, %d kernels on tensor cores", p->name, evaluated,
 			         products);
