@@ -5,7 +5,7 @@
 // that defines what that one does before emit_cuda_common():
 //    TG_KERNEL(name, threads) TG_GLOBAL TG_RESTRICT TG_SHARED(type, name, n) TG_SHARED_ALL
 //    TG_SHARED_PART(type, name, n, offset) TG_TABLE(type, name, n) TG_DEV
-//    TG_UNROLL TG_ALIGN(n) tg_thread() tg_block() tg_barrier() tg_warp_sync(mask)
+//    TG_UNROLL TG_UNROLL_BY(n) TG_ALIGN(n) tg_thread() tg_block() tg_barrier() tg_warp_sync(mask)
 //    tg_shfl_xor_{f32,f64,i32,i64}(mask, x, m) tg_bool tg_f16 tg_bf16, tg_f32_from_{f16,bf16},
 //    tg_{f16,bf16}_from_f32, tg_{abs,sqrt,floor,rint}_{f32,f64}, tg_{fma,copysign}_{f32,f64}, tg_mulhi_u32,
 //    tg_bits_from_{f32,f64}, tg_{f32,f64}_from_bits
@@ -56,6 +56,13 @@ static void yield_carries(struct cuda *e, const struct kloop *l)
 		}
 }
 
+// A share of a part's blocks, seldom more than one: the compiler would unroll it, for the time that takes.
+static bool is_share(const struct cuda *e, const struct kloop *l, int end)
+{
+	const struct kinst *insts = e->k->insts;
+	return e->level == LEVEL_BLOCK && (insts[l->lo].op != K_CONST || insts[end].op != K_CONST);
+}
+
 static void serial(struct cuda *e, int loop)
 {
 	const struct kloop *l = &e->k->loops[loop];
@@ -67,6 +74,8 @@ static void serial(struct cuda *e, int loop)
 	declare_carries(e, l);
 	if (e->loops[loop].again)
 		cuda_line(e, "TG_UNROLL");
+	else if (!once && is_share(e, l, end))
+		cuda_line(e, "TG_UNROLL_BY(1)");
 	if (once)
 		cuda_line(e, "if (%s < %s) {", lo, hi);
 	else

@@ -9,6 +9,7 @@
 #define TG_TABLE(type, name, n) static const type name[n]
 #define TG_DEV static inline
 #define TG_UNROLL
+#define TG_UNROLL_BY(n)
 #define TG_ALIGN(n) __attribute__((aligned(n)))
 typedef _Bool tg_bool;
 typedef unsigned short tg_f16, tg_bf16;

@@ -8,7 +8,9 @@
 #define TG_SHARED_PART(type, name, n, offset) type *const name = (type *)(tg_shared + offset)
 #define TG_TABLE(type, name, n) static __device__ const type name[n]
 #define TG_DEV static __device__ __forceinline__
-#define TG_UNROLL _Pragma("unroll")
+#define TG_PRAGMA(text) _Pragma(#text)
+#define TG_UNROLL TG_PRAGMA(unroll)
+#define TG_UNROLL_BY(n) TG_PRAGMA(unroll n)
 #define TG_ALIGN(n) __align__(n)
 #define tg_thread() ((int)threadIdx.x)
 #define tg_block() ((int)blockIdx.x)

@@ -23,6 +23,7 @@ __attribute__((visibility("default"))) struct tg_machine *tg_machine; // set whe
 #define TG_GLOBAL
 #define TG_DEV static inline
 #define TG_UNROLL
+#define TG_UNROLL_BY(n)
 #define TG_RESTRICT
 #define TG_ALIGN(n) __attribute__((aligned(n)))
 #define TG_TABLE(T, NAME, N) static const T NAME[N]
