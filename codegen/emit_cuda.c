@@ -360,6 +360,7 @@ static void phase(struct cuda *e, int at, bool scratch, struct cuda_phase *p)
 	e->level = LEVEL_BLOCK;
 	e->indent = 1;
 	e->shared_bytes = 0;
+	e->combined_bytes = 0;
 	e->out = &body;
 	memset(e->pending[0], 0, (size_t)k->nbufs);
 	memset(e->access, 0, (size_t)k->nbufs);
@@ -367,6 +368,8 @@ static void phase(struct cuda *e, int at, bool scratch, struct cuda_phase *p)
 		kernel_access(k, r->insts[i], e->access);
 	cuda_declare_scratch(e, e->access);
 	cuda_region(e, k->phases[at]);
+	if (e->combined_bytes)
+		cuda_shared(e, "char", "combined", e->combined_bytes, 1);
 	e->out = out;
 	char *declared = text_take(&e->declared), *placed = text_take(&e->placed), *code = text_take(&body);
 	bool large = e->shared_bytes > e->t->shared_bytes;

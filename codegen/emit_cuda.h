@@ -51,6 +51,7 @@ struct cuda {
 	bool in_shared;       // scratch is shared memory
 	uint8_t *shared;      // by buffer: it is even where scratch is not: slices for tensor cores and copies
 	int64_t shared_bytes; // of the phase
+	int combined_bytes;   // of them: where values of all threads are combined
 	struct text declared; // its shared memory, which stands at the top
 	struct text placed;   // the same where it is more than may be declared
 	int nshared, ntemps;  // names given so far
@@ -98,6 +99,9 @@ void cuda_lanes(struct cuda *e, int loop);
 const char *cuda_mask(struct cuda *e);                     // lanes of the warp that do the same
 void cuda_wait(struct cuda *e, int inst);                  // for copies, and a barrier
 void cuda_wait_for(struct cuda *e, const uint8_t *access); // a barrier, if what is pending conflicts
+
+// ---- emit_cuda_combine.c: reductions over threads
+void cuda_combine(struct cuda *e, int loop, int lanes);
 
 // ---- emit_cuda.c
 void cuda_region(struct cuda *e, int region);

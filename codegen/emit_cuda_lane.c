@@ -1,8 +1,7 @@
-// LANE loops as threads, the barriers between them, and reductions over them.
-// In:  a LANE loop outside of others, or in one. Out: code for one thread; results that all of its threads
-// hold. A reduction goes through a warp by shuffles, then through shared memory; the order follows from the
-// number of threads alone. Barriers are derived: a statement waits if it reads or writes what others wrote, or
-// writes what others read, since the last one.
+// LANE loops as threads, and the barriers between them.
+// In:  a LANE loop outside of others, or in one. Out: code for one thread. Barriers are derived: a statement waits if
+// it reads or writes what others wrote, or writes what others read, since the last one.
+// Not here: reductions over lanes (emit_cuda_combine.c).
 #include "emit_cuda.h"
 
 // ---- barriers
@@ -45,108 +44,6 @@ void cuda_wait(struct cuda *e, int inst)
 	}
 	cuda_line(e, "tg_cp_async_wait(%d);", (int)e->k->insts[inst].imm);
 	barrier(e);
-}
-
-// ---- combining over threads
-
-static bool is_wide(tgc_type t)
-{
-	return t == TGC_F32 || t == TGC_F64 || t == TGC_I64 || t == TGC_U64;
-}
-
-static const char *shuffled(struct cuda *e, tgc_type t, const char *x, int distance)
-{
-	const char *name = t == TGC_U64 ? "i64" : is_wide(t) ? tgc_type_name(t) : "i32";
-	const char *call = cuda_text(e, "tg_shfl_xor_%s(%s, %s, %d)", name, cuda_mask(e),
-	                             t == TGC_U64 ? cuda_text(e, "(long long)%s", x)
-	                             : is_wide(t) ? x
-	                                          : cuda_text(e, "(int)%s", x),
-	                             distance);
-	return is_wide(t) && t != TGC_U64 ? call : cuda_text(e, "(%s)%s", cuda_type(t), call);
-}
-
-// Every thread ends with the same value: the operands' order does not depend on who computes it.
-static void butterfly(struct cuda *e, int op, tgc_type t, const char *x, int n)
-{
-	bool ordered = op == OP_MAX || op == OP_MIN;
-	for (int d = n / 2; d > 0; d /= 2) {
-		const char *mine = x, *other = "other";
-		cuda_line(e, "{");
-		e->indent++;
-		cuda_line(e, "const %s other = %s;", cuda_type(t), shuffled(e, t, x, d));
-		if (ordered) {
-			cuda_line(e, "const %s lower = tg_thread() & %d ? other : %s;", cuda_type(t), d, x);
-			cuda_line(e, "const %s upper = tg_thread() & %d ? %s : other;", cuda_type(t), d, x);
-			mine = "lower";
-			other = "upper";
-		}
-		cuda_line(e, "%s = %s;", x, cuda_op(e, op, t, (const char *[]){mine, other, NULL}));
-		e->indent--;
-		cuda_line(e, "}");
-	}
-}
-
-struct part { // one value to be combined
-	int carry;
-	const char *x, *array;
-};
-
-static int collect(struct cuda *e, int loop, struct part *p)
-{
-	const struct kloop *l = &e->k->loops[loop];
-	int n = 0;
-	for (int i = 0; i < l->ncarry; i++) {
-		struct combo c = {0};
-		do
-			p[n++] = (struct part){.carry = i, .x = cuda_name(e, l->res[i], &c)};
-		while (cuda_next(e, e->values[l->res[i]].deps, &c));
-	}
-	return n;
-}
-
-static void across_warps(struct cuda *e, const struct kloop *l, struct part *p, int n)
-{
-	int warps = e->threads / CUDA_WARP;
-	for (int i = 0; i < n; i++) {
-		tgc_type t = (tgc_type)e->k->insts[l->res[p[i].carry]].type;
-		p[i].array = cuda_text(e, "r%d", e->nshared++);
-		cuda_shared(e, cuda_type(t), p[i].array, warps, (int)tgc_type_bytes(t));
-	}
-	cuda_line(e, "tg_barrier();");
-	for (int i = 0; i < n; i++)
-		cuda_line(e, "if ((tg_thread() & %d) == 0) %s[tg_thread() / %d] = %s;", CUDA_WARP - 1,
-		          p[i].array, CUDA_WARP, p[i].x);
-	cuda_line(e, "tg_barrier();");
-	memset(e->pending[LEVEL_BLOCK], 0, (size_t)e->k->nbufs);
-	for (int i = 0; i < n; i++) {
-		tgc_type t = (tgc_type)e->k->insts[l->res[p[i].carry]].type;
-		cuda_line(e, "%s = %s[tg_thread() & %d];", p[i].x, p[i].array, warps - 1);
-		butterfly(e, l->combine[p[i].carry], t, p[i].x, warps);
-	}
-}
-
-static void combine(struct cuda *e, int loop, int lanes)
-{
-	const struct kloop *l = &e->k->loops[loop];
-	int most = 0;
-	for (int i = 0; i < l->ncarry; i++)
-		most += e->values[l->res[i]].combos;
-	struct part *p = ARENA_ARRAY(&e->arena, struct part, most + 1);
-	int n = p ? collect(e, loop, p) : 0;
-	for (int i = 0; i < n; i++)
-		butterfly(e, l->combine[p[i].carry], (tgc_type)e->k->insts[l->res[p[i].carry]].type, p[i].x,
-		          lanes < CUDA_WARP ? lanes : CUDA_WARP);
-	if (n && lanes > CUDA_WARP)
-		across_warps(e, l, p, n);
-	for (int i = 0; i < l->ncarry; i++) {
-		struct combo c = {0};
-		do {
-			const char *x = cuda_name(e, l->res[i], &c);
-			const char *both[] = {cuda_ref(e, l->init[i], &c), x, NULL};
-			cuda_line(e, "%s = %s;", x,
-			          cuda_op(e, l->combine[i], (tgc_type)e->k->insts[l->res[i]].type, both));
-		} while (cuda_next(e, e->values[l->res[i]].deps, &c));
-	}
 }
 
 // ---- the loop
@@ -202,5 +99,5 @@ void cuda_lanes(struct cuda *e, int loop)
 	e->indent--;
 	cuda_line(e, "}");
 	if (l->ncarry)
-		combine(e, loop, all);
+		cuda_combine(e, loop, all);
 }
