@@ -167,6 +167,7 @@ static void emit_serial(struct emit *e, int loop)
 		return;
 	emit_ahead(e, loop);
 	open_serial(e, &s);
+	emit_next_rows(e, loop, s.index, s.hi);
 	emit_region(e, l->body);
 	close_serial(e, &s);
 }
@@ -416,7 +417,7 @@ static void emit_elementwise(struct emit *e, int inst)
 	} while (emit_next(e, v->deps, &c));
 }
 
-static void emit_inst(struct emit *e, int inst)
+void emit_inst(struct emit *e, int inst)
 {
 	const struct kinst *in = &e->k->insts[inst];
 	struct ecombo none = {0};

@@ -20,6 +20,8 @@ struct evalue { // by kernel instruction
 	bool spread;   // read as a vector though it is none
 	int combos;    // of the unroll axes in deps
 	int64_t ahead; // of a load: so many bytes on lies a row that will be read; 0: not asked for
+	int number;    // of a load: one more than the value that numbers its row, `ahead` bytes apart; 0: none
+	LLVMValueRef next; // of such a value: what it is in the next iteration
 	LLVMValueRef *v;
 	LLVMValueRef *splat; // of v, inside the open lane loop
 };
@@ -78,6 +80,9 @@ struct emit {
 	bool has_avx512, has_f16c, has_fma, has_sse41;
 	const char *error; // the first; not malloc'ed
 };
+
+// ---- emit_llvm.c ----
+void emit_inst(struct emit *e, int inst);
 
 // ---- emit_llvm_analyse.c: what each value varies over ----
 void emit_analyse(struct emit *e);
@@ -160,7 +165,9 @@ void emit_streams_end(struct emit *e); // before it returns
 void emit_ahead(struct emit *e, int loop);
 
 // ---- emit_llvm_rows.c: rows fetched ahead ----
-void emit_rows(struct emit *e); // fills ahead of every load
+void emit_rows(struct emit *e); // fills ahead and number of every load
+// At the start of a loop's body: the numbers of the next iteration's rows, below `hi`.
+void emit_next_rows(struct emit *e, int loop, LLVMValueRef index, LLVMValueRef hi);
 void emit_prefetch(struct emit *e, LLVMValueRef p, int64_t bytes, bool to_write); // what lies so far behind p
 void emit_prefetch_row(struct emit *e, int load, const struct address *a, const struct ecombo *c, LLVMValueRef p);
 

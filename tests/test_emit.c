@@ -651,6 +651,36 @@ static const struct far {
 } fars[] = {
     {"a row that two loops read is fetched ahead by the second", TWO_LOOPS("0"), false, 1, 1, NULL},
     {"where they begin at other places it is not", TWO_LOOPS("8"), false, 0, 1, NULL},
+    {"rows whose numbers lie in memory are fetched an iteration ahead",
+     FRAME(4) "  for block %0 = 0 .. 4 {\n"
+              "    %1 = load b2 [%0]\n"
+              "    %2 = minimum i64 %1, 14\n"
+              "    %3 = maximum i64 %2, 0\n"
+              "    for serial %4 = 0 .. 32 {\n"
+              "      for lane %5 = 0 .. 8 {\n"
+              "        %6 = affine 0 256*%3 8*%4 1*%5\n"
+              "        %7 = load b0 [%6]\n"
+              "        %8 = affine 0 256*%0 8*%4 1*%5\n"
+              "        store b1 [%8] %7\n"
+              "      }\n"
+              "    }\n"
+              "  }\n",
+     false, 1, 1, NULL},
+    {"short ones are not",
+     FRAME(4) "  for block %0 = 0 .. 4 {\n"
+              "    %1 = load b2 [%0]\n"
+              "    %2 = minimum i64 %1, 14\n"
+              "    %3 = maximum i64 %2, 0\n"
+              "    for serial %4 = 0 .. 32 {\n"
+              "      for lane %5 = 0 .. 8 {\n"
+              "        %6 = affine 0 128*%3 8*%4 1*%5\n"
+              "        %7 = load b0 [%6]\n"
+              "        %8 = affine 0 256*%0 8*%4 1*%5\n"
+              "        store b1 [%8] %7\n"
+              "      }\n"
+              "    }\n"
+              "  }\n",
+     false, 0, 1, NULL},
     {"a matrix is transposed along the rows that are read, by whole lines",
      FRAME(0) "  for par %0 = 0 .. 64 {\n"
               "    for par %1 = 0 .. 64 {\n"
