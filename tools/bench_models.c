@@ -11,23 +11,12 @@ static tgc_tensor *linear(struct bench_run *r, tgc_tensor *x, int64_t in, int64_
 	return tgc_add(y, tgc_cast(bench_param(r, TGC_SHAPE(out), 0, 0), tgc_tensor_type(y)));
 }
 
-// 16-bit operands where a network wants them, as an autocast scope makes them; the reference stays wide.
-static tgc_tensor *narrow(struct bench_run *r, tgc_tensor *x)
-{
-	return r->w->bf16 && !r->wide ? tgc_cast(x, TGC_BF16) : x;
-}
-
-static tgc_tensor *widen(struct bench_run *r, tgc_tensor *x)
-{
-	return r->w->bf16 && !r->wide ? tgc_cast(x, TGC_F32) : x;
-}
-
 static tgc_tensor *conv(struct bench_run *r, tgc_tensor *x, int64_t in, int64_t out, int64_t size,
                         int64_t stride, int64_t p)
 {
 	tgc_tensor *w =
 	    bench_param(r, TGC_SHAPE(out, in, size, size), sqrt(2.0 / (double)(in * size * size)), 0);
-	return tgc_conv2d(narrow(r, x), narrow(r, w), .stride = {stride, stride}, .padding = {p, p, p, p});
+	return tgc_conv2d(x, w, .stride = {stride, stride}, .padding = {p, p, p, p});
 }
 
 // state = 0.9 state + 0.1 now
@@ -38,18 +27,17 @@ static void follow(struct bench_run *r, int64_t channels, double first, tgc_tens
 		tgc_assign(v, tgc_add(tgc_mul(v, 0.9), tgc_mul(now, 0.1)));
 }
 
-// In training, as torch.nn.BatchNorm2d: the running variance takes the unbiased one.
+// In training, as torch.nn.BatchNorm2d: the running variance takes the unbiased one, and what comes out is of x's type.
 static tgc_tensor *batch_norm(struct bench_run *r, tgc_tensor *x, int64_t channels)
 {
 	tgc_axes over = TGC_AXES(0, 2, 3);
-	x = widen(r, x);
 	tgc_tensor *mean = tgc_mean(x, over, true), *var = tgc_var(x, over, 0, true);
 	double n = (double)tgc_tensor_elems(x) / (double)channels;
 	follow(r, channels, 0, mean);
 	follow(r, channels, 1, tgc_mul(var, n / (n - 1)));
 	tgc_tensor *y = tgc_div(tgc_sub(x, mean), tgc_sqrt(tgc_add(var, 1e-5)));
 	y = tgc_mul(y, bench_param(r, TGC_SHAPE(channels, 1, 1), 0, 1));
-	return narrow(r, tgc_add(y, bench_param(r, TGC_SHAPE(channels, 1, 1), 0, 0)));
+	return tgc_cast(tgc_add(y, bench_param(r, TGC_SHAPE(channels, 1, 1), 0, 0)), tgc_tensor_type(x));
 }
 
 int bench_mlp(struct bench_run *r, tgc_tensor **out)
@@ -83,12 +71,13 @@ static tgc_tensor *block(struct bench_run *r, tgc_tensor *x, int64_t in, int64_t
 
 int bench_resnet20(struct bench_run *r, tgc_tensor **out)
 {
-	tgc_tensor *x = bench_input(r, 0);
-	x = tgc_relu(batch_norm(r, conv(r, x, 3, 16, 3, 1, 1), 16));
+	tgc_autocast_begin(r->c, r->w->bf16 ? TGC_BF16 : TGC_F32);
+	tgc_tensor *x = tgc_relu(batch_norm(r, conv(r, bench_input(r, 0), 3, 16, 3, 1, 1), 16));
 	for (int64_t stage = 0, in = 16; stage < 3; stage++)
 		for (int64_t i = 0, wide = 16 << stage; i < 3; i++, in = wide)
 			x = block(r, x, in, wide, in == wide ? 1 : 2);
-	out[0] = tgc_cross_entropy(linear(r, tgc_mean(widen(r, x), TGC_AXES(2, 3), false), 64, 10), bench_input(r, 1));
+	out[0] = tgc_cross_entropy(linear(r, tgc_mean(x, TGC_AXES(2, 3), false), 64, 10), bench_input(r, 1));
+	tgc_autocast_end(r->c);
 	return 1;
 }
 
