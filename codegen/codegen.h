@@ -97,11 +97,11 @@ struct kbuf {
 	int32_t node;       // GLOBAL: where it came from in the plan (plan buffer); not in the text
 	int32_t *seg_nodes; // segmented: plan buffer of each; not in the text
 };
-// rows x depth of buffer a, columns x depth of b, 16-bit floats of one type; `pitch` elements from row to row (column
-// to column), or, where terms_first, from term to term. Each warp has a square of MMA_WARP rows and columns, each
-// lane MMA_WARP of its sums in a row, as the fragments of mma.m16n8k16 have them (kernel_mma_sum); a block may have
-// more warps. Slices begin at multiples of MMA_ALIGN elements, and pitches are some.
-enum { MMA_WARP = 32, MMA_DEPTH = 16, MMA_ALIGN = 8 };
+// rows x depth of buffer a, columns x depth of b, 16-bit floats of one type or f32, which is rounded to TF32; `pitch`
+// elements from row to row (column to column), or, where terms_first, from term to term. Each warp has a square of
+// MMA_WARP rows and columns, each lane MMA_WARP of its sums in a row, as the fragments of mma.m16n8 have them
+// (kernel_mma_sum); a block may have more warps. Slices begin at multiples of MMA_BYTES, and pitches are some.
+enum { MMA_WARP = 32, MMA_DEPTH = 16, MMA_BYTES = 16, MMA_PITCH_UNIT = 4, MMA_PITCH_MOST = 0x1fff * MMA_PITCH_UNIT };
 struct kmma {
 	int a, b, rows, columns, depth, pitch[2];
 	bool terms_first[2];

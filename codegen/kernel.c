@@ -336,12 +336,12 @@ struct kmma kernel_mma(const struct kernel *k, int inst)
 	                     .columns = (int)(imm >> 28 & 15) * MMA_WARP,
 	                     .depth = (int)(imm >> 32 & 15) * MMA_DEPTH,
 	                     .terms_first = {imm >> 36 & 1, imm >> 37 & 1},
-	                     .pitch = {(int)(imm >> 38 & 0x1fff) * MMA_ALIGN, (int)(imm >> 51) * MMA_ALIGN}};
+	                     .pitch = {(int)(imm >> 38 & 0x1fff) * MMA_PITCH_UNIT, (int)(imm >> 51) * MMA_PITCH_UNIT}};
 }
 
 int64_t kernel_mma_imm(const struct kmma *m)
 {
-	uint64_t pitch[2] = {(uint64_t)m->pitch[0] / MMA_ALIGN, (uint64_t)m->pitch[1] / MMA_ALIGN};
+	uint64_t pitch[2] = {(uint64_t)m->pitch[0] / MMA_PITCH_UNIT, (uint64_t)m->pitch[1] / MMA_PITCH_UNIT};
 	return (int64_t)((uint64_t)m->a | (uint64_t)m->b << 12 | (uint64_t)(m->rows / MMA_WARP) << 24 |
 	                 (uint64_t)(m->columns / MMA_WARP) << 28 | (uint64_t)(m->depth / MMA_DEPTH) << 32 |
 	                 (uint64_t)m->terms_first[0] << 36 | (uint64_t)m->terms_first[1] << 37 | pitch[0] << 38 |

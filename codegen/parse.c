@@ -468,8 +468,8 @@ static bool mma(struct parser *p)
 	if (!small(p, "b", p->k->nbufs, &sums) || !expect(p, "+=") || !mma_slice(p, &m.a, &at[0]) ||
 	    !expect(p, "*") || !mma_slice(p, &m.b, &at[1]) || !integer(p, 1, 15 * MMA_WARP, &rows) ||
 	    !integer(p, 1, 15 * MMA_WARP, &columns) || !integer(p, 1, 15 * MMA_DEPTH, &depth) ||
-	    !expect(p, "pitch") || !integer(p, 1, UINT16_MAX, &pitch[0]) ||
-	    !integer(p, 1, UINT16_MAX, &pitch[1]) || !expect(p, "turned") || !integer(p, 0, 3, &turned))
+	    !expect(p, "pitch") || !integer(p, 1, MMA_PITCH_MOST, &pitch[0]) ||
+	    !integer(p, 1, MMA_PITCH_MOST, &pitch[1]) || !expect(p, "turned") || !integer(p, 0, 3, &turned))
 		return false;
 	m.rows = (int)rows;
 	m.columns = (int)columns;

@@ -216,14 +216,16 @@ static bool check_memory(struct checker *c, int v)
 static bool check_slice(struct checker *c, int v, const struct kmma *m, int side)
 {
 	const struct kernel *k = c->k;
+	const struct kbuf *b = &k->bufs[side ? m->b : m->a];
 	int at = kernel_src(k, v, side), size = side ? m->columns : m->rows;
+	int align = MMA_BYTES / (int)tgc_type_bytes((tgc_type)b->type);
 	bool turned = m->terms_first[side];
 	int64_t lo = 0, hi = 0, last = (turned ? m->depth : size) - 1, row = turned ? size : m->depth;
 	if (!operand_type(c, v, at, TGC_I64) || !kernel_interval(k, at, &lo, &hi))
 		return fail(c, v, "a slice that begins anywhere");
-	if (!kernel_multiple(k, at, MMA_ALIGN) || m->pitch[side] < row)
+	if (!kernel_multiple(k, at, align) || m->pitch[side] < row || m->pitch[side] % align)
 		return fail(c, v, "a slice that is not aligned");
-	return c->empty || (lo >= 0 && hi + last * m->pitch[side] + row <= k->bufs[side ? m->b : m->a].elems) ||
+	return c->empty || (lo >= 0 && hi + last * m->pitch[side] + row <= b->elems) ||
 	       fail(c, v, "a slice that leaves its buffer");
 }
 
@@ -238,8 +240,9 @@ static bool check_mma(struct checker *c, int v)
 		return fail(c, v, "no such buffer");
 	const struct kbuf *s = &k->bufs[sums], *a = &k->bufs[m.a], *b = &k->bufs[m.b];
 	if (s->space != SPACE_LOCAL || s->type != TGC_F32 || a->space == SPACE_GLOBAL ||
-	    b->space == SPACE_GLOBAL || a->type != b->type || (a->type != TGC_F16 && a->type != TGC_BF16))
-		return fail(c, v, "sums are local f32, slices are 16-bit floats in shared memory");
+	    b->space == SPACE_GLOBAL || a->type != b->type ||
+	    (a->type != TGC_F16 && a->type != TGC_BF16 && a->type != TGC_F32))
+		return fail(c, v, "sums are local f32, slices are 16-bit floats or f32 in shared memory");
 	if (!m.depth || !m.rows || !m.columns || s->elems != (int64_t)m.rows * m.columns ||
 	    k->insts[v].nsrc != 2)
 		return fail(c, v, "no whole tiles");

@@ -328,6 +328,7 @@ struct tgc_context {
 	tgc_stats stats;
 	int64_t memory_budget_bytes; // of a plan's arena; 0: none
 	bool fast_math;
+	bool tf32;         // products of f32 may round their operands: matmul_precision
 	uint64_t autocast; // types of the autocast scopes that are open, the innermost one lowest
 	int autocasts;
 };

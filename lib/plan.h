@@ -118,6 +118,7 @@ struct target { // checked-in record; runtime chooses one, tests may name one
 	int64_t shared_bytes;   // of a block, so that several fit a multiprocessor; what any kernel may declare
 	int64_t block_shared_bytes; // at most
 	bool products;          // a library computes plain products of matrices
+	bool tf32;              // tensor cores may multiply f32, rounded: a context's matmul_precision
 	bool halves;            // 16-bit floats stay so in memory: to widen them is nothing beside reading them
 	int again_ops;          // operations of a value that may be computed again rather than stored
 	// What is reduced to few results is so in chunks, each by a block.

@@ -1,8 +1,8 @@
 // Opening and closing contexts: choosing the device, its threads and memory.
-// In:  options and environment (TGC_DEVICE, TGC_THREADS, TGC_MEMORY_BUDGET). Out: a context that can run, or that
-// says why not.
-// TGC_DEBUG letters: g program, p plan and promotions, f kernels as lowered, k kernels after the passes,
-// l LLVM IR, a assembly, t compile times, e errors as they are recorded; z: memory is full of NaN before it is used.
+// In:  options and environment (TGC_DEVICE, TGC_THREADS, TGC_MEMORY_BUDGET, TGC_MATMUL_PRECISION). Out: a context that
+// can run, or that says why not. TGC_DEBUG letters: g program, p plan and promotions, f kernels as lowered, k kernels
+// after the passes, l LLVM IR, a assembly, t compile times, e errors as they are recorded; z: memory is full of NaN
+// before it is used.
 #include "runtime.h"
 
 #include <errno.h>
@@ -149,6 +149,30 @@ static bool choose_budget(struct tgc_context *c, struct device *d, const tgc_con
 	return true;
 }
 
+// False: there is no such precision.
+static bool choose_precision(struct tgc_context *c, struct device *d, const tgc_context_options *o)
+{
+	const char *env = getenv("TGC_MATMUL_PRECISION");
+	tgc_precision p = o->matmul_precision;
+	bool set = p == TGC_PRECISION_DEFAULT && env && *env, known = p <= TGC_PRECISION_TF32;
+	if (set && strcmp(env, "highest") != 0) {
+		known = strcmp(env, "tf32") == 0;
+		p = TGC_PRECISION_TF32;
+	}
+	if (!known) {
+		if (set)
+			snprintf(d->reason_text, sizeof d->reason_text,
+			         "TGC_MATMUL_PRECISION is \"%.100s\", neither \"highest\" nor \"tf32\"", env);
+		else
+			snprintf(d->reason_text, sizeof d->reason_text, "matmul_precision is %d, which is none", (int)p);
+		context_fail(c, TGC_ERROR_ARG, "context_new", "%s", d->reason_text);
+		return false;
+	}
+	c->tf32 = p == TGC_PRECISION_TF32;
+	d->target = target_rounding(d->target, c->tf32, &d->record);
+	return true;
+}
+
 static void open_device(struct tgc_context *c, const tgc_context_options *o)
 {
 	c->backend = (struct backend){.realize = realize_tensors, .read = realize_read, .upload = upload,
@@ -166,7 +190,7 @@ static void open_device(struct tgc_context *c, const tgc_context_options *o)
 	if (!d || !d->process || !d->pool)
 		context_fail(c, TGC_ERROR_MEMORY, "context_new", "no memory for a device");
 	else
-		d->ready = choose(c, d, o) && choose_budget(c, d, o);
+		d->ready = choose(c, d, o) && choose_budget(c, d, o) && choose_precision(c, d, o);
 }
 
 // Returned where not even a context could be made: an error like any other, and never freed.

@@ -60,10 +60,11 @@ void nvrtc_code_free(struct nvrtc_code *c);
 // ---- trace_cuda.c: traced kernels for a GPU that need not be there ------------------------------------------------------
 struct trace_cuda {
 	const struct target *t; // NULL: none is asked for
+	struct target record;   // of which t may be
 	bool opened;            // nvrtc was looked for; it is there, or says why not
 	struct nvrtc nvrtc;
 };
-void trace_cuda_open(struct trace_cuda *g); // the environment says for which
+void trace_cuda_open(struct trace_cuda *g, bool tf32); // the environment says for which; tf32: products may round
 // Adds to a json_t what trace_json.c lists.
 void trace_cuda_add(struct trace_cuda *g, void *json, const struct lowered *j);
 void trace_cuda_close(struct trace_cuda *g);
@@ -192,7 +193,6 @@ struct cuda { // of a context
 	const struct cuda_lt *lt;
 	void *lt_handle;          // NULL: no product was prepared
 	struct buffer *workspace; // the same
-	struct target target;     // with what the libraries can do
 	int device;
 	int64_t all_bytes;
 	void *context, *pool, *stream;

@@ -89,11 +89,11 @@ static bool find_target(struct device *d, struct cuda *g, struct text *why)
 	if (t && FAILED(why, g->driver, cuDeviceGetAttribute, &shared, SHARED_OF_BLOCK, g->device))
 		return false;
 	if (t) {
-		g->target = *t;
+		d->record = *t;
 		if (shared < t->block_shared_bytes) // of the same major version, they differ in that
-			g->target.block_shared_bytes = shared;
-		g->target.products = g->lt->library.handle;
-		d->target = &g->target;
+			d->record.block_shared_bytes = shared;
+		d->record.products = g->lt->library.handle;
+		d->target = &d->record;
 	}
 	if (!d->target)
 		text_add(why, "device cuda: %s is sm_%d%d, of which nothing is known", g->name, major, minor);
@@ -148,7 +148,7 @@ static bool open_device(struct tgc_context *c, struct device *d, struct text *wh
 		text_add(why, "%s, %s, driver of CUDA %d.%d, NVRTC %d.%d", g->name, g->arch,
 		         g->driver->version / 1000, g->driver->version % 1000 / 10, g->nvrtc->version / 1000,
 		         g->nvrtc->version % 1000 / 10);
-		if (g->target.products)
+		if (d->target->products)
 			text_add(why, ", cuBLASLt %zu", g->lt->version());
 		else
 			text_add(why, ", no cuBLASLt");

@@ -1,16 +1,16 @@
 // Products of matrices by cuBLASLt, which is opened at run time and may be missing.
 // In:  a product of a plan, addresses. Out: a call in the stream. cuBLASLt reads memory by columns: a row-major result
 // [m,n] is a matrix of n rows there, so the operands change places and nothing is turned but what lies turned. Sums are
-// f32 for 16-bit and 32-bit floats, never TF32, f64 for f64; the workspace is the context's own. The first algorithm that
-// its heuristics name is taken and kept, so that a plan's bits stay. Not here: which products (lib/product.c), graphs
-// (cuda_run.c).
+// f32 for 16-bit and 32-bit floats, f64 for f64; f32 is multiplied as TF32 only where the context permits it. The workspace
+// is the context's own. The first algorithm that its heuristics name is taken and kept, so that a plan's bits stay.
+// Not here: which products (lib/product.c), graphs (cuda_run.c).
 #include "cuda.h"
 
 #include <stdlib.h>
 
 enum {
 	R_32F = 0, R_64F = 1, R_16F = 2, R_16BF = 14,
-	COMPUTE_32F = 68, COMPUTE_64F = 70,
+	COMPUTE_32F = 68, COMPUTE_64F = 70, COMPUTE_32F_FAST_TF32 = 77,
 	DESC_TRANSA = 3, DESC_TRANSB = 4, DESC_EPILOGUE = 7, DESC_BIAS = 8,
 	LAYOUT_BATCH = 5, LAYOUT_BATCH_STRIDE = 6,
 	PREFER_WORKSPACE = 1, PREFER_ALIGNMENT = 5, // of a, b, c, d, one after the other
@@ -78,9 +78,9 @@ static tgc_status layout(struct tgc_context *c, const struct cuda_lt *l, void **
 static tgc_status describe(struct tgc_context *c, const struct cuda_lt *l, const struct matmul *p, struct lt_product *x)
 {
 	int32_t first = p->right_turned, second = p->left_turned, epilogue = EPILOGUE_BIAS;
-	bool wide = p->type == TGC_F64;
-	tgc_status s =
-	    LT_CALL(c, l, MatmulDescCreate, &x->desc, wide ? COMPUTE_64F : COMPUTE_32F, wide ? R_64F : R_32F);
+	bool wide = p->type == TGC_F64, rounds = p->type == TGC_F32 && device_of(c)->target->tf32;
+	tgc_status s = LT_CALL(c, l, MatmulDescCreate, &x->desc,
+	                       wide ? COMPUTE_64F : rounds ? COMPUTE_32F_FAST_TF32 : COMPUTE_32F, wide ? R_64F : R_32F);
 	if (!s)
 		s = LT_CALL(c, l, MatmulDescSetAttribute, x->desc, DESC_TRANSA, &first, sizeof first);
 	if (!s)

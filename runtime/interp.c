@@ -214,7 +214,7 @@ static tgc_status fail(struct tgc_context *c, tgc_status status, const struct pn
 tgc_status interp_run(struct tgc_context *c, const struct prog *p, const void *const *leaf_data,
                       struct interp_value *values, int32_t *flag_node)
 {
-	struct interp it = {p, values, -1};
+	struct interp it = {p, values, -1, c && c->tf32};
 	tgc_status status = TGC_OK;
 
 	memset(values, 0, sizeof *values * (size_t)p->n);

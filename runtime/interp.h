@@ -14,6 +14,7 @@ struct interp {
 	const struct prog *p;
 	struct interp_value *v; // by pnode
 	int32_t flag;           // first node whose check failed, -1: none
+	bool tf32;              // products of f32 may round their operands: values stay, bounds allow for it
 };
 
 // ---- interp_scalar.c: rounding, conversion and scalar operations ----------------------------------------------

@@ -163,6 +163,7 @@ struct contraction {
 	const struct tg_caxis *ax;
 	int naxes;
 	int64_t taps; // terms of one result element
+	bool tf32;    // operands may be rounded
 };
 
 static int64_t axis_taps(const struct contraction *c, int i)
@@ -219,6 +220,14 @@ static struct fnum term(struct fnum x, struct fnum y)
 	return r;
 }
 
+// As one that may be rounded to 10 bits of fraction, beyond the largest f32 to infinity.
+static struct fnum rounded(struct fnum x)
+{
+	x.b += fmax(ldexp(fabs(x.v) + x.b, -11), ldexp(1, -137));
+	x.unsure |= isfinite(x.v) && fabs(x.v) + x.b > interp_max(TGC_F32);
+	return x;
+}
+
 static struct fnum contract_f(const struct contraction *c, const int64_t *o, tgc_type t)
 {
 	struct fsum s;
@@ -227,7 +236,8 @@ static struct fnum contract_f(const struct contraction *c, const int64_t *o, tgc
 	interp_sum_start(&s);
 	for (int64_t k = 0; k < c->taps; k++) {
 		if (term_at(c, o, k, &at_a, &at_b))
-			interp_sum_add(&s, term(interp_get(c->av, at_a), interp_get(c->bv, at_b)));
+			interp_sum_add(&s, c->tf32 ? term(rounded(interp_get(c->av, at_a)), rounded(interp_get(c->bv, at_b)))
+			                           : term(interp_get(c->av, at_a), interp_get(c->bv, at_b)));
 		else if (!isfinite(c->bv->f[at_b]))
 			s.unsure = true; // nothing, or 0 * b
 	}
@@ -259,7 +269,8 @@ bool interp_contract(struct interp *it, int32_t node)
 	                        .bv = &it->v[n->src[1]],
 	                        .ax = (const struct tg_caxis *)(const void *)n->attr,
 	                        .naxes = n->nattr / 8,
-	                        .taps = 1};
+	                        .taps = 1,
+	                        .tf32 = it->tf32 && out->type == TGC_F32};
 	int64_t o[MAX_AXES];
 
 	for (int i = 0; i < c.naxes; i++)

@@ -47,7 +47,8 @@ struct device {
 	bool skip_kernels; // host time is being measured
 	struct pool *pool;
 	struct allocator *memory;
-	const struct target *target;
+	const struct target *target; // a checked-in one, or record
+	struct target record;        // with what libraries can do and the context permits
 	struct plans *plans;
 	struct buffer *arena;   // of the largest plan so far
 	struct buffer *scratch; // one slice a thread
@@ -103,6 +104,8 @@ static inline bool device_is_far(const struct tgc_context *c) { return device_of
 // ---- target.c: target records ---------------------------------------------------------------------------------
 const struct target *target_host(void);            // by the processor's features
 const struct target *target_find(const char *name); // NULL if unknown
+// The same one, or *record: what it is where products of f32 may round. t and record may be one; t: NULL allowed.
+const struct target *target_rounding(const struct target *t, bool tf32, struct target *record);
 
 // ---- pool.c: threads that take ranges of blocks ---------------------------------------------------------------
 // Results never depend on the number of threads. Workers spin about 20 us, then sleep.

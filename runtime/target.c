@@ -55,6 +55,15 @@ const struct target *target_host(void)
 	return &hosts[2];
 }
 
+const struct target *target_rounding(const struct target *t, bool tf32, struct target *record)
+{
+	if (!t || !tf32 || t->sm < 80)
+		return t;
+	*record = *t;
+	record->tf32 = true;
+	return record;
+}
+
 const struct target *target_find(const char *name)
 {
 	for (int i = 0; i < TG_COUNT(portable); i++)

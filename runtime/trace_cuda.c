@@ -8,11 +8,12 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-void trace_cuda_open(struct trace_cuda *g)
+void trace_cuda_open(struct trace_cuda *g, bool tf32)
 {
 	const char *name = getenv("TGC_TRACE_TARGET");
 	const struct target *t = name ? target_find(name) : NULL;
-	*g = (struct trace_cuda){.t = t && t->family == FAMILY_CUDA ? t : NULL};
+	*g = (struct trace_cuda){0};
+	g->t = t && t->family == FAMILY_CUDA ? target_rounding(t, tf32, &g->record) : NULL;
 }
 
 void trace_cuda_close(struct trace_cuda *g)

@@ -358,7 +358,7 @@ void *trace_describe(struct tgc_context *c, const struct plan_entry *e, const st
 	struct trace_cuda gpu;
 	struct names w = {c, l, json_object(), &gpu};
 	json_t *steps = json_array();
-	trace_cuda_open(&gpu);
+	trace_cuda_open(&gpu, c->tf32);
 	for (int i = 0; i < p->nsteps; i++) {
 		const struct pstep *s = &p->steps[i];
 		json_array_append_new(steps, s->kind == STEP_KERNEL

@@ -24,7 +24,7 @@ done
 
 "$tgc" bench --only softmax_4096x1024,matmul_64x10x784 --rounds 1 --json >"$folder/json" 2>"$folder/progress"
 [ "$(wc -l <"$folder/json")" = 2 ] || fail "not a line each"
-for field in name ms first_ms first_warm_ms launches host_us percent ceiling error; do
+for field in name tf32 ms first_ms first_warm_ms launches host_us percent ceiling error; do
 	[ "$(grep -c "\"$field\": " "$folder/json")" = 2 ] || fail "no $field"
 done
 grep -q '"name": "softmax_4096x1024".*"launches": 1, ' "$folder/json" || fail "softmax is not one launch"

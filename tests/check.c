@@ -240,7 +240,7 @@ void check_sketch(const struct sketch *s, tgc_context *ctx, struct tally *t, boo
 	struct bits first = {{NULL}};
 	struct oracle o;
 
-	if (!is_mine() || !oracle_run(&o, s))
+	if (!is_mine() || !oracle_run(&o, s, ctx))
 		return;
 	for (int i = 0; i < runs() && !t->failed; i++)
 		check_round(s, &o, ctx, t, by_class, &first);

@@ -1,8 +1,8 @@
 // Machine code of sm_90 by opcodes, without a disassembler.
 // In:  an ELF file as NVRTC makes it. Out: counts of instructions, and of memory accesses by width.
 // Instructions have 128 bits: the low 12 are the operation with the form of its operands, bits 73 to 75 the
-// width of an access. The numbers are what nvdisasm -hex shows beside the names. Not here: what there should be
-// (test_cubin.c).
+// width of an access, bits 82 and 83 the type that HMMA multiplies. The numbers are what nvdisasm -hex shows beside the
+// names. Not here: what there should be (test_cubin.c).
 #include "cubin.h"
 
 #include <stdint.h>
@@ -43,6 +43,7 @@ static void count(const unsigned char *inst, struct cubin_count *c)
 			continue;
 		int width = widths[high >> 9 & 7];
 		c->n[o->op]++;
+		c->tf32 += o->op == CUBIN_HMMA && (high >> 18 & 3) == 2; // 0: f16, 1: bf16
 		if (o->access && width >= 0)
 			c->width[o->op][width]++;
 	}

@@ -24,6 +24,7 @@ enum { CUBIN_WIDTHS = 5 }; // of memory accesses: 8, 16, 32, 64, 128 bits
 struct cubin_count {
 	int instructions;
 	int n[CUBIN_OPS];
+	int tf32; // of HMMA
 	int width[CUBIN_OPS][CUBIN_WIDTHS];
 };
 // Of one function of a cubin for sm_90; false: it has none of that name, or the file is no ELF.

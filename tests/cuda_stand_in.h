@@ -33,4 +33,6 @@ void tg_ldmatrix_x4(unsigned int *r, const void *row), tg_ldmatrix_x4_trans(unsi
 void tg_cp_async4_if(int ok, void *to, const void *from), tg_cp_async8_if(int ok, void *to, const void *from);
 void tg_cp_async16_if(int ok, void *to, const void *from), tg_cp_async_commit(void), tg_cp_async_wait(int groups);
 void tg_mma_16816_f16(float *c, const unsigned int *a, const unsigned int *b);
+void tg_mma_1688_tf32(float *c, const unsigned int *a, const unsigned int *b);
+unsigned int tg_tf32_from_f32(float);
 void tg_mma_16816_bf16(float *c, const unsigned int *a, const unsigned int *b);

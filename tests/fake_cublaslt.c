@@ -8,7 +8,7 @@
 
 #include "fake_cuda.h"
 
-enum { INVALID = 7, R_32F = 0, R_64F = 1, R_16F = 2, R_16BF = 14 };
+enum { INVALID = 7, R_32F = 0, R_64F = 1, R_16F = 2, R_16BF = 14, SUMS_32F = 68, SUMS_64F = 70, FAST_TF32 = 77 };
 struct layout {
 	int type, batch;
 	uint64_t rows, columns;
@@ -81,7 +81,7 @@ API cublasLtDestroy(void *handle)
 
 API cublasLtMatmulDescCreate(struct desc **desc, int compute, int scale)
 {
-	if (!(compute == 68 && scale == R_32F) && !(compute == 70 && scale == R_64F))
+	if (!((compute == SUMS_32F || compute == FAST_TF32) && scale == R_32F) && !(compute == SUMS_64F && scale == R_64F))
 		return wrong("neither sums in f32 nor in f64");
 	*desc = calloc(1, sizeof **desc);
 	(*desc)->compute = compute;
@@ -229,6 +229,20 @@ static void store(int type, char *at, int64_t i, double v)
 		((uint16_t *)(void *)at)[i] = (uint16_t)(bits >> 16);
 }
 
+// An operand's element; how the real one rounds to TF32 is not told.
+static double factor(const struct call *c, int type, const char *at, int64_t i)
+{
+	double v = load(type, at, i);
+	uint32_t bits;
+	float f = (float)v;
+	if (c->desc.compute != FAST_TF32)
+		return v;
+	memcpy(&bits, &f, 4);
+	bits = (bits + 0x1000) & ~0x1fffu;
+	memcpy(&f, &bits, 4);
+	return (double)f;
+}
+
 static double element(const struct call *c, int64_t row, int64_t column, int64_t batch)
 {
 	int64_t k = (int64_t)(c->desc.turn[0] ? c->a.rows : c->a.columns);
@@ -236,8 +250,8 @@ static double element(const struct call *c, int64_t row, int64_t column, int64_t
 	for (int64_t l = 0; l < k; l++) {
 		int64_t a = c->desc.turn[0] ? l + row * c->a.distance : row + l * c->a.distance;
 		int64_t b = c->desc.turn[1] ? column + l * c->b.distance : l + column * c->b.distance;
-		sum += load(c->a.type, c->from_a, a + batch * c->a.batch_stride) *
-		       load(c->b.type, c->from_b, b + batch * c->b.batch_stride);
+		sum += factor(c, c->a.type, c->from_a, a + batch * c->a.batch_stride) *
+		       factor(c, c->b.type, c->from_b, b + batch * c->b.batch_stride);
 	}
 	return c->alpha * sum + (c->desc.epilogue == 4 ? load(c->d.type, c->desc.bias, row) : 0);
 }

@@ -161,6 +161,7 @@ else
 	for t in $tests; do
 		case $t in elementwise | primitives) ;; *) start "$t" env TGC_DEBUG=z TGC_CHECK_RUNS=2 "$build/tests/test_$t" ;; esac
 	done
+	start fuzz_graph.tf32 env TGC_MATMUL_PRECISION=tf32 TGC_DEBUG=z "$build/tests/fuzz_graph" --graphs 100 --seed 5 --device cuda
 	start large.own_products env TGC_CUBLASLT=0 TGC_DEBUG=z "$build/tests/test_large"
 	for i in 1 2 3 4; do
 		start "fuzz_graph.$i" env TGC_DEBUG=z "$build/tests/fuzz_graph" --graphs 100 --seed "$i" --device cuda
@@ -222,12 +223,18 @@ else
 		[ "$(left)" -lt 15 ] && { say "no time left for $names"; continue; }
 		bench "$names" "$(left)" --rounds 11 $peers
 	done
+	for names in mlp,cnn,resnet20,gpt_small,matmul_4096x4096x4096,matmul_8192x8192x8192,attention,conv; do
+		[ "$(left)" -lt 15 ] && { say "no time left for $names as TF32"; continue; }
+		# shellcheck disable=SC2086
+		bench "$names" "$(left)" --tf32 --rounds 11 $peers
+	done
 fi
 
 number() { printf '%s\n' "$1" | sed -n "s/.*\"$2\": \([-+0-9.e]*\|null\)[,}].*/\1/p"; }
 say "$(printf '%-28s %10s %10s %10s %6s %8s %9s  %s' workload ms rate ceiling % launches error 'peers: ms, their time over ours')"
 while read -r line; do
 	name=$(printf '%s\n' "$line" | sed 's/.*"name": "\([^"]*\)".*/\1/')
+	case $line in *'"tf32": true'*) name="$name TF32" ;; esac
 	own=$(printf '%s\n' "$line" | sed 's/, "peers": .*/}/')
 	theirs=$(printf '%s\n' "$line" | grep -o '{"kind": [^}]*}' |
 		sed 's/.*"kind": "\([^"]*\)", "ms": \([0-9.e+-]*\), "ratio": \([0-9.e+-]*\).*/\1 \2 \3x;/' | tr '\n' ' ' || true)

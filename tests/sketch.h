@@ -59,7 +59,8 @@ struct oracle {
 	int at[SK_NODES]; // pnode of each sketch node
 	int32_t flag;
 };
-bool oracle_run(struct oracle *o, const struct sketch *s); // false: out of memory
+struct tgc_context;
+bool oracle_run(struct oracle *o, const struct sketch *s, struct tgc_context *c); // c: NULL allowed; false: out of memory
 const struct interp_value *oracle_value(const struct oracle *o, int node);
 void oracle_free(struct oracle *o);
 

@@ -298,7 +298,7 @@ static void mark_live(const struct sketch *s, bool *live)
 			live[s->nodes[i].src[k]] = true;
 }
 
-bool oracle_run(struct oracle *o, const struct sketch *s)
+bool oracle_run(struct oracle *o, const struct sketch *s, struct tgc_context *c)
 {
 	bool live[SK_NODES];
 
@@ -309,7 +309,7 @@ bool oracle_run(struct oracle *o, const struct sketch *s)
 	for (int i = 0; i < s->n; i++)
 		o->at[i] = live[i] ? emit_node(o, s, &s->nodes[i]) : -1;
 	o->values = calloc((size_t)o->prog.n + 1, sizeof *o->values);
-	return interp_run(NULL, &o->prog, o->leaf_data, o->values, &o->flag) == TGC_OK;
+	return interp_run(c, &o->prog, o->leaf_data, o->values, &o->flag) == TGC_OK;
 }
 
 const struct interp_value *oracle_value(const struct oracle *o, int node)

@@ -18,7 +18,15 @@ static struct { // of the case that runs
 	char *texts[MAX_KERNELS];
 	char names[MAX_KERNELS][16], functions[8 * MAX_KERNELS][64];
 	int nkernels, nfunctions;
+	const char *arch;
+	bool tf32; // all products by tensor cores are of TF32, else none
 } k;
+
+static const struct target *target(void)
+{
+	static struct target record;
+	return target_rounding(target_find(k.arch), k.tf32, &record);
+}
 
 static void emit(const struct plan *p, const struct pstep *s, const struct target *t)
 {
@@ -47,12 +55,12 @@ static void emit_all(struct tgc_context *c, const struct linear *l, const struct
 	(void)l;
 	for (int i = 0; i < p->nsteps; i++)
 		if (p->steps[i].kind == STEP_KERNEL)
-			emit(p, &p->steps[i], target_find("sm_90"));
+			emit(p, &p->steps[i], target());
 }
 
 static void record(const char *name)
 {
-	plan_look_workload(plan_look_find(name), target_find("sm_90"), emit_all);
+	plan_look_workload(plan_look_find(name), target(), emit_all);
 }
 
 static tgc_tensor *leaf(tgc_context *c, tgc_type t, tgc_shape s)
@@ -64,7 +72,7 @@ static tgc_tensor *leaf(tgc_context *c, tgc_type t, tgc_shape s)
 static void product(tgc_type t, int64_t rows, int64_t terms, int64_t columns, bool turn)
 {
 	tgc_context *c = check_context("interp", 1);
-	plan_look(c, target_find("sm_90"), emit_all);
+	plan_look(c, target(), emit_all);
 	tgc_tensor *x = leaf(c, t, TGC_SHAPE(rows, terms)),
 	           *y = leaf(c, t, turn ? TGC_SHAPE(columns, terms) : TGC_SHAPE(terms, columns));
 	assert_int_equal(tgc_realize(tgc_matmul(x, turn ? tgc_transpose(y, 0, 1) : y)), TGC_OK);
@@ -85,7 +93,7 @@ static tgc_tensor *normalised(tgc_tensor *x)
 static void convolution(int64_t in, int64_t out, int64_t side, int64_t stride)
 {
 	tgc_context *c = check_context("interp", 1);
-	plan_look(c, target_find("sm_90"), emit_all);
+	plan_look(c, target(), emit_all);
 	tgc_tensor *x = leaf(c, TGC_BF16, TGC_SHAPE(32, in, side, side)), *grads[2],
 	           *w = leaf(c, TGC_BF16, TGC_SHAPE(out, in, 3, 3)), *of[] = {x, w};
 	tgc_tensor *y = tgc_conv2d(normalised(x), w, .stride = {stride, stride}, .padding = {1, 1, 1, 1});
@@ -100,7 +108,7 @@ static void convolution(int64_t in, int64_t out, int64_t side, int64_t stride)
 static void halves(void)
 {
 	tgc_context *c = check_context("interp", 1);
-	plan_look(c, target_find("sm_90"), emit_all);
+	plan_look(c, target(), emit_all);
 	tgc_tensor *x = leaf(c, TGC_F16, TGC_SHAPE(1 << 20));
 	assert_int_equal(tgc_realize(tgc_mul(tgc_relu(x), 3)), TGC_OK);
 	tgc_release(x);
@@ -110,7 +118,7 @@ static void halves(void)
 static void softmax(int64_t rows, int64_t n)
 {
 	tgc_context *c = check_context("interp", 1);
-	plan_look(c, target_find("sm_90"), emit_all);
+	plan_look(c, target(), emit_all);
 	tgc_tensor *x = leaf(c, TGC_F32, TGC_SHAPE(rows, n));
 	assert_int_equal(tgc_realize(tgc_softmax(x, -1)), TGC_OK);
 	tgc_release(x);
@@ -146,11 +154,32 @@ static void f16_rest(void)
 	product(TGC_F16, 200, 300, 100, false);
 }
 
+static void tf32_product(void)
+{
+	k.tf32 = true;
+	product(TGC_F32, 1024, 1024, 1024, false);
+}
+static void tf32_turned(void)
+{
+	k.tf32 = true;
+	product(TGC_F32, 1024, 1024, 1024, true);
+}
+static void tf32_rest(void)
+{
+	k.tf32 = true;
+	product(TGC_F32, 200, 300, 100, false);
+}
+static void tf32_ampere(void)
+{
+	k.arch = "sm_80";
+	tf32_product();
+}
+
 // Forward, and with gradients.
 static void attention(tgc_type t, int64_t length, bool backward)
 {
 	tgc_context *c = check_context("interp", 1);
-	plan_look(c, target_find("sm_90"), emit_all);
+	plan_look(c, target(), emit_all);
 	tgc_tensor *x[4], *out[4];
 	for (int i = 0; i < 4; i++)
 		x[i] = leaf(c, t, TGC_SHAPE(16, length, 64));
@@ -192,6 +221,10 @@ static const struct promise {
     {"bf16 product", bf16_product, 0, 0, -1, 32, 0, 6, 0},
     {"bf16 product, turned", bf16_turned, 0, 0, -1, 32, 0, 6, 0},
     {"f16 product, what is left", f16_rest, 0, 0, -1, 16, 0, 0, 0},
+    {"TF32 product", tf32_product, 0, 0, -1, 16, 0, 4, 0},
+    {"TF32 product, turned", tf32_turned, 0, 0, -1, 16, 0, 4, 0},
+    {"TF32 product, what is left", tf32_rest, 0, 0, -1, 16, 0, 0, 0},
+    {"TF32 product, sm_80", tf32_ampere, 0, 0, -1, 16, 0, 2, 0},
     {"bf16 convolution, its gradients", bf16_convolution, 0, 0, -1, 24, 0, 12, 0},
     {"the same, stride 2", bf16_strided, 0, 0, -1, 24, 0, 12, 0},
     {"softmax_4096x1024", NULL, 8, 8, 0, 0, 0, 0, 8},
@@ -214,6 +247,7 @@ static struct nvrtc library;
 static void add(struct cubin_count *to, const struct cubin_count *c)
 {
 	to->instructions += c->instructions;
+	to->tf32 += c->tf32;
 	for (int o = 0; o < CUBIN_OPS; o++) {
 		to->n[o] += c->n[o];
 		for (int w = 0; w < CUBIN_WIDTHS; w++)
@@ -228,7 +262,7 @@ static struct cubin_count compiled(void)
 	struct cubin_count all = {0}, one;
 	for (int i = 0; i < k.nkernels; i++)
 		sources[i] = (struct nvrtc_source){k.names[i], k.texts[i]};
-	char *error = nvrtc_compile(&library, "sm_90", emit_cuda_prelude(), k.nkernels, sources, false, &code);
+	char *error = nvrtc_compile(&library, k.arch, emit_cuda_prelude(), k.nkernels, sources, false, &code);
 	if (error)
 		fail_msg("%s", error);
 	for (int i = 0; i < k.nfunctions; i++) {
@@ -264,6 +298,8 @@ static void test_promises(void **state)
 	for (int i = 0; i < TG_COUNT(promises); i++) {
 		const struct promise *p = &promises[i];
 		k.nkernels = k.nfunctions = 0;
+		k.arch = "sm_90";
+		k.tf32 = false;
 		if (p->record)
 			p->record();
 		else
@@ -276,7 +312,8 @@ static void test_promises(void **state)
 		if (c.n[CUBIN_LDL] || c.n[CUBIN_STL] || c.width[CUBIN_LDG][WIDE] < p->wide_loads ||
 		    c.width[CUBIN_STG][WIDE] < p->wide_stores || (p->narrow >= 0 && all - wide > p->narrow) ||
 		    c.width[CUBIN_LDGSTS][WIDE] < p->copies || c.n[CUBIN_HMMA] < p->products ||
-		    c.n[CUBIN_FFMA] < p->fused || (p->loads && c.n[CUBIN_LDG] != p->loads))
+		    c.n[CUBIN_FFMA] < p->fused || c.tf32 != (k.tf32 ? c.n[CUBIN_HMMA] : 0) ||
+		    (p->loads && c.n[CUBIN_LDG] != p->loads))
 			fail_msg("%s is not what was promised", p->name);
 		for (int j = 0; j < k.nkernels; j++)
 			free(k.texts[j]);

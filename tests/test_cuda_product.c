@@ -16,13 +16,15 @@ static char folder[] = "/tmp/tgc-product-XXXXXX";
 static int (*calls)(const char *name);
 static int (*reset)(void);
 
-static tgc_context *open_cuda(void)
+static tgc_context *open_precise(tgc_precision p)
 {
-	tgc_context_options o = {.struct_size = sizeof o, .device = "cuda", .threads = 2, .seed = 1};
+	tgc_context_options o = {.struct_size = sizeof o, .device = "cuda", .threads = 2, .seed = 1, .matmul_precision = p};
 	tgc_context *c = tgc_context_new(&o);
 	assert_ok(c);
 	return c;
 }
+
+static tgc_context *open_cuda(void) { return open_precise(TGC_PRECISION_DEFAULT); }
 
 enum { PLAIN, LEFT_TURNED = 1, RIGHT_TURNED = 2, BIAS = 4, OTHER = 8, RELU = 16, OUT_TURNED = 32 };
 struct row {
@@ -115,7 +117,7 @@ static void product(tgc_context *c, const struct row *r)
 }
 
 // The H100's own rates leave products of this size to kernels: a slower device, which its plans are made for.
-static void slow(tgc_context *c) { cuda_of(c)->target.flops = 100; }
+static void slow(tgc_context *c) { device_of(c)->record.flops = 100; }
 
 static void products(void **state)
 {
@@ -125,6 +127,30 @@ static void products(void **state)
 	for (int i = 0; i < TG_COUNT(rows); i++)
 		product(c, &rows[i]);
 	tgc_context_free(&c);
+}
+
+// f32 is rounded where the context permits it, and only f32; never without.
+static void rounds(void **state)
+{
+	static const tgc_type types[] = {TGC_F32, TGC_F64, TGC_F32};
+	static const double x = 1 + 0x1p-11, wants[] = {1 + 0x1p-10, 1 + 0x1p-11, 1 + 0x1p-11};
+	(void)state;
+	for (int i = 0; i < TG_COUNT(types); i++) {
+		tgc_context *c = open_precise(i < 2 ? TGC_PRECISION_TF32 : TGC_PRECISION_HIGHEST);
+		double got[64 * 64];
+		slow(c);
+		tgc_tensor *v = tgc_variable(tgc_full(c, types[i], TGC_SHAPE(64, 64), x)),
+		           *e = tgc_variable(tgc_full(c, types[i], TGC_SHAPE(64, 64), 1.0 / 64));
+		assert_int_equal(tgc_realize(v, e), TGC_OK);
+		reset();
+		check_read_f64(tgc_matmul(v, e), got, 64 * 64);
+		assert_int_equal(calls("cublasLtMatmul"), 1);
+		for (int k = 0; k < 64 * 64; k++)
+			assert_true(got[k] == wants[i]);
+		tgc_release(v);
+		tgc_release(e);
+		tgc_context_free(&c);
+	}
 }
 
 // As the record says: what is large goes to the library.
@@ -277,8 +303,8 @@ static int close_folder(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(products),    cmocka_unit_test(by_cost), cmocka_unit_test(in_the_plan),
-	    cmocka_unit_test(trains),      cmocka_unit_test(failing), cmocka_unit_test(real_one),
+	    cmocka_unit_test(products), cmocka_unit_test(rounds),  cmocka_unit_test(by_cost),  cmocka_unit_test(in_the_plan),
+	    cmocka_unit_test(trains),   cmocka_unit_test(failing), cmocka_unit_test(real_one),
 	};
 	return cmocka_run_group_tests(tests, open_folder, close_folder);
 }

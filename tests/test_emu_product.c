@@ -1,4 +1,4 @@
-// Bugs planted into generated kernels that copy asynchronously: products of tiles in f32 and on tensor cores.
+// Bugs planted into generated kernels that copy asynchronously: products of tiles in f32, as TF32 and in 16 bits.
 // In:  x y of small integers, scheduled and emitted; a table of changes to its text. Out: the kernel comes out
 // right as it is, in all orders, with copies early and late, and wrong or refused with each change. Not here:
 // other kernels (test_emu.c has those that are written by hand).
@@ -15,18 +15,18 @@ static struct { // of the last graph
 	tgc_type type[MAX_BUFS];
 	bool written[MAX_BUFS];
 } made;
+static const struct target *target;
 
 static void emit(struct tgc_context *c, const struct linear *l, const struct plan *p)
 {
 	char *error = NULL;
-	const struct target *t = target_find("sm_90");
 	(void)c;
 	(void)l;
 	assert_int_equal(p->nsteps, 1);
-	struct kernel *k = lower_step(p, &p->steps[0], t, &error);
+	struct kernel *k = lower_step(p, &p->steps[0], target, &error);
 	assert_non_null(k);
-	assert_null(kernel_run_passes(k, t, true));
-	assert_null(emit_cuda(k, t, "k", &made.source));
+	assert_null(kernel_run_passes(k, target, true));
+	assert_null(emit_cuda(k, target, "k", &made.source));
 	for (made.nbufs = 0; k->bufs[made.nbufs].space == SPACE_GLOBAL; made.nbufs++) {
 		const struct kbuf *b = &k->bufs[made.nbufs];
 		made.elems[made.nbufs] = (int)b->elems;
@@ -37,10 +37,12 @@ static void emit(struct tgc_context *c, const struct linear *l, const struct pla
 	kernel_free(k);
 }
 
-static void make(tgc_type type)
+static void make(tgc_type type, bool tf32)
 {
 	tgc_context *c = check_context("interp", 1);
-	plan_look(c, target_find("sm_90"), emit);
+	struct target record;
+	target = target_rounding(target_find("sm_90"), tf32, &record);
+	plan_look(c, target, emit);
 	tgc_tensor *x = tgc_variable(tgc_full(c, type, TGC_SHAPE(ROWS, TERMS), 0)),
 	           *y = tgc_variable(tgc_full(c, type, TGC_SHAPE(TERMS, COLUMNS), 0));
 	assert_int_equal(tgc_realize(tgc_matmul(x, y)), TGC_OK);
@@ -139,18 +141,20 @@ static char *changed(const char *text, const struct bug *b)
 
 static void test_planted(void **state)
 {
-	static const tgc_type types[] = {TGC_F32, TGC_BF16, TGC_F16};
+	static const struct {
+		tgc_type type;
+		const char *name;
+	} types[] = {{TGC_F32, "f32"}, {TGC_F32, "TF32"}, {TGC_BF16, "bf16"}, {TGC_F16, "f16"}};
 	(void)state;
 	for (int t = 0; t < TG_COUNT(types); t++) {
-		make(types[t]);
+		make(types[t].type, strcmp(types[t].name, "TF32") == 0);
 		char *error = run(made.source.text);
 		if (error)
-			fail_msg("%s: %s", tgc_type_name(types[t]), error);
+			fail_msg("%s: %s", types[t].name, error);
 		for (int i = 0; i < TG_COUNT(bugs); i++) {
 			char *text = changed(made.source.text, &bugs[i]);
 			error = run(text);
-			print_message("%-5s %-28s %s\n", tgc_type_name(types[t]), bugs[i].what,
-			              error ? error : "-");
+			print_message("%-5s %-28s %s\n", types[t].name, bugs[i].what, error ? error : "-");
 			if (!error)
 				fail_msg("%s: not noticed\n%s", bugs[i].what, text);
 			free(error);

@@ -10,7 +10,7 @@ static double value(const struct sketch *s, int node, int64_t at)
 	const struct interp_value *v;
 	double r;
 
-	assert_true(oracle_run(&o, s));
+	assert_true(oracle_run(&o, s, NULL));
 	v = oracle_value(&o, node);
 	assert_true(at < v->elems);
 	r = v->f ? v->f[at] : (double)v->i[at];
@@ -281,7 +281,7 @@ static void indexing(void **state)
 	(void)state;
 	g = sk_add(&s, (struct snode){.op = OP_GATHER, .nsrc = 2, .src = {x, i}, .attr = {0}});
 	z = sk_add(&s, (struct snode){.op = OP_SCATTER, .nsrc = 3, .src = {x, i, g}, .attr = {0, 1}});
-	assert_true(oracle_run(&o, &s));
+	assert_true(oracle_run(&o, &s, NULL));
 	assert_float_equal(oracle_value(&o, g)->f[5], 3, 0); // clamped
 	assert_float_equal(oracle_value(&o, z)->f[3], 6, 0); // the clamped ones are skipped
 	assert_int_equal(o.flag, o.at[g]);
@@ -298,7 +298,7 @@ static void decisions(void **state)
 	(void)state;
 	c = sk_op2(&s, OP_LT, l, x);
 	d = sk_op2(&s, OP_LT, x, e);
-	assert_true(oracle_run(&o, &s));
+	assert_true(oracle_run(&o, &s, NULL));
 	assert_true(oracle_value(&o, c)->unsure[0]);
 	assert_false(oracle_value(&o, d)->unsure[0]);
 	assert_true(oracle_value(&o, e)->bound[0] > 0);

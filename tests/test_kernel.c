@@ -462,7 +462,7 @@ static const struct {
     {LEVEL_THREADS, "phase 0\n  for lane %0 = 0 .. 64 {\n    for lane %1 = 0 .. 32 {\n    }\n  }\n",
      "phase 0: (for): 2048 threads a block"},
     {LEVEL_FREE, "phase 0\n  mma b0 += b1 [0] * b1 [0] 32 32 16 pitch 24 24 turned 0\n",
-     "phase 0: (mma): sums are local f32, slices are 16-bit floats in shared memory"},
+     "phase 0: (mma): sums are local f32, slices are 16-bit floats or f32 in shared memory"},
     {LEVEL_MACHINE, "phase 0\n  mma b0 += b1 [0] * b1 [0] 32 32 16 pitch 24 24 turned 0\n",
      "phase 0: (mma): not by all lanes of a block together"},
     {LEVEL_FREE, "phase 0\n  copy 1 b4 [0] b0 [0]\n",

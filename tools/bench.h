@@ -158,6 +158,6 @@ struct bench_old *bench_old_load(const char *path); // NULL: said why
 void bench_old_free(struct bench_old *old);
 void bench_print_head(int threads, int rounds, const struct bench_old *old);
 void bench_print_row(const struct bench_result *r, const struct bench_old *old);
-void bench_print_json(const struct bench_result *r, int threads, int rounds);
+void bench_print_json(const struct bench_result *r, int threads, int rounds, bool tf32);
 
 #endif

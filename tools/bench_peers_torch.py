@@ -16,7 +16,8 @@ GPU_SIZES = {"layernorm_fwd_32768x4096": "layernorm_fwd", "layernorm_fb_32768x40
 
 def start(threads):
     torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # f32 is exact, as ours
+    tf32 = os.environ.get("TGC_MATMUL_PRECISION") == "tf32"  # f32 is as exact as ours
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     if DEVICE == "cuda" and not torch.cuda.is_available():
         raise ImportError("it sees no GPU")
 

@@ -95,13 +95,13 @@ void bench_print_row(const struct bench_result *r, const struct bench_old *old)
 // A number that was measured.
 static json_t *number_or_null(double x) { return x < 0 || !isfinite(x) ? json_null() : json_real(x); }
 
-// name; device; threads, rounds; ms (median of a step); rate, ceiling, unit ("GFLOP/s" or "GB/s"); percent (median of
-// pairs); flops or bytes (of a step); first_ms, first_warm_ms (process start to first result, empty and full
-// cache); compiled (kernels, empty cache); launches (of a step); host_us (of a network's step: finding its plan and
-// binding, else null); error (relative difference from f64, null: not compared); peers: [{kind, ms, ratio (median of
-// pairs, theirs / ours), first_ms (of its first step, without loading the framework), error (against ours; of networks
-// the losses of the first steps)}].
-void bench_print_json(const struct bench_result *r, int threads, int rounds)
+// name; device; threads, rounds; tf32 (products of f32 may be rounded); ms (median of a step); rate, ceiling, unit
+// ("GFLOP/s" or "GB/s"); percent (median of pairs); flops or bytes (of a step); first_ms, first_warm_ms (process start
+// to first result, empty and full cache); compiled (kernels, empty cache); launches (of a step); host_us (of a
+// network's step: finding its plan and binding, else null); error (relative difference from f64, null: not compared);
+// peers: [{kind, ms, ratio (median of pairs, theirs / ours), first_ms (of its first step, without loading the
+// framework), error (against ours; of networks the losses of the first steps)}].
+void bench_print_json(const struct bench_result *r, int threads, int rounds, bool tf32)
 {
 	const struct bench_workload *w = r->w;
 	json_t *peers = json_array();
@@ -111,8 +111,8 @@ void bench_print_json(const struct bench_result *r, int threads, int rounds)
 		                                       "ratio", p->ratio, "first_ms", p->first_ms, "error",
 		                                       number_or_null(p->error)));
 	}
-	json_t *line = json_pack("{s:s, s:s, s:i, s:i, s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:o, s:o, s:o}",
-	                         "name", w->name, "device", r->device, "threads", threads, "rounds", rounds, "ms", r->ms, "rate",
+	json_t *line = json_pack("{s:s, s:s, s:i, s:i, s:b, s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:o, s:o, s:o}",
+	                         "name", w->name, "device", r->device, "threads", threads, "rounds", rounds, "tf32", tf32, "ms", r->ms, "rate",
 	                         r->rate, "ceiling", r->ceiling, "unit", w->flops > 0 ? "GFLOP/s" : "GB/s",
 	                         "percent", r->percent, w->flops > 0 ? "flops" : "bytes",
 	                         w->flops > 0 ? w->flops : w->bytes, "first_ms", r->cold.first_ms,

@@ -51,7 +51,8 @@ struct product {
 	struct moved rows, columns, batches, terms;
 	bool along_terms[2], along_own[2]; // x, y: neighbours in memory are neighbours of the last reduction,
 	                                   // or of the last row or column
-	tgc_type type;                     // of slices; 16 bits: for tensor cores
+	tgc_type type;                     // of slices
+	bool mma;                          // tensor cores multiply them; f32: as TF32
 	// The tile:
 	int bounds;                // side that the clipped terms' bounds move with
 	int64_t size[2], depth;    // rows, columns; terms

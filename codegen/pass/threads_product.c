@@ -113,20 +113,23 @@ static bool along(const struct kernel *k, int v, int loop, int *budget)
 	return found;
 }
 
-// Both are 16-bit floats that were widened: tensor cores multiply them as they are.
-static tgc_type slices_type(const struct threads *s, struct product *p)
+// Tensor cores multiply 16-bit floats that were widened as they are, f32 where it may be rounded.
+static void choose_type(const struct threads *s, struct product *p)
 {
 	const struct kernel *k = s->tile.k;
-	if (s->tile.t->sm < 80 || k->insts[p->x].op != OP_CAST || k->insts[p->y].op != OP_CAST ||
-	    p->terms.total < MMA_DEPTH)
-		return TGC_F32;
+	bool able = s->tile.t->sm >= 80 && p->terms.total >= MMA_DEPTH;
+	p->type = TGC_F32;
+	p->mma = able && s->tile.t->tf32;
+	if (!able || k->insts[p->x].op != OP_CAST || k->insts[p->y].op != OP_CAST)
+		return;
 	int x = kernel_src(k, p->x, 0), y = kernel_src(k, p->y, 0);
 	tgc_type t = (tgc_type)k->insts[x].type;
 	if (t != (tgc_type)k->insts[y].type || (t != TGC_F16 && t != TGC_BF16))
-		return TGC_F32;
+		return;
 	p->x = x;
 	p->y = y;
-	return t;
+	p->type = t;
+	p->mma = true;
 }
 
 static void swap_sides(struct product *p)
@@ -265,8 +268,8 @@ static void size_in_block(const struct threads *s, struct product *p)
 // false: not worth any.
 static bool choose(const struct threads *s, struct product *p)
 {
-	bool mma = p->type != TGC_F32, inside = s->place == IN_BLOCK;
-	bool shallow = !mma || (inside && p->terms.total % (2 * MMA_DEPTH) == MMA_DEPTH);
+	bool mma = p->mma, inside = s->place == IN_BLOCK;
+	bool shallow = p->type == TGC_F32 || (inside && p->terms.total % (2 * MMA_DEPTH) == MMA_DEPTH);
 	p->size[0] = side_of(p->rows.total, MMA_WARP);
 	p->size[1] = side_of(p->columns.total, mma ? MMA_WARP : FEWEST);
 	p->depth = shallow ? MMA_DEPTH : 2 * MMA_DEPTH;
@@ -287,7 +290,7 @@ bool threads_find_product(struct threads *s, const struct axes *a, struct produc
 	if (!find(s, a, p))
 		return false;
 	memcpy(v, (int[]){p->x, p->y}, sizeof v);
-	p->type = slices_type(s, p);
+	choose_type(s, p);
 	if (!choose(s, p))
 		return false;
 	if (threads_slices(s, p))
@@ -295,5 +298,6 @@ bool threads_find_product(struct threads *s, const struct axes *a, struct produc
 	p->x = v[0];
 	p->y = v[1];
 	p->type = TGC_F32;
+	p->mma = false;
 	return choose(s, p) && threads_slices(s, p);
 }

@@ -4,7 +4,7 @@
 // operand is nothing but a load. Not here: when (threads_tile.c).
 #include "pass/threads.h"
 
-enum { PAD = 4 };
+enum { PAD = 4, WIDE_PAD = 8 };
 struct spot {          // a row or column and a term, as running indices
 	int own, term; // of the first of n neighbours
 	int64_t n;
@@ -25,7 +25,7 @@ static int sum2(struct kbuild *b, int64_t c0, int v0, int64_t c1, int v1)
 
 int threads_of_product(const struct product *p)
 {
-	if (p->type != TGC_F32)
+	if (p->mma)
 		return (int)(p->size[0] * p->size[1] / MMA_WARP);
 	return (int)(p->size[0] / p->each[0] * (p->size[1] / p->each[1]));
 }
@@ -281,6 +281,7 @@ static int64_t lies_there(const struct threads *s, const struct product *p, int 
 	if (in->op != K_LOAD || in->nsrc > 1 || k->bufs[in->aux].space == SPACE_GLOBAL || g->count != 1 ||
 	    p->terms.count != 1 || p->terms.clipped[0] || p->terms.total % p->depth)
 		return 0;
+	int64_t align = MMA_BYTES / (int64_t)tgc_type_bytes(p->type);
 	int at = k->operands[in->src_at], own = g->loop[0], term = p->terms.loop[0];
 	if (k->insts[at].op != K_AFFINE || k->insts[at].nsrc != 2 || k->insts[at].imm ||
 	    !kernel_stride(k, at, own, &pitch) || !kernel_stride(k, at, term, &next) || next != 1)
@@ -288,21 +289,24 @@ static int64_t lies_there(const struct threads *s, const struct product *p, int 
 	for (int i = 0; i < 2; i++)
 		if (!kernel_is_const(k, k->loops[i ? own : term].lo, &lo) || lo.i)
 			return 0;
-	bool fits = pitch > 0 && pitch % MMA_ALIGN == 0 && pitch <= UINT16_MAX &&
+	bool fits = pitch > 0 && pitch % align == 0 && pitch <= MMA_PITCH_MOST &&
 	            (tiles - 1) * pitch + p->terms.total <= k->bufs[in->aux].elems;
 	return fits ? pitch : 0;
 }
 
+// Rows that are read at once, or terms, lie in different banks: 16 bytes of 8 rows each by ldmatrix; of f32 with its
+// terms first, 8 neighbours of 4 terms by lane.
 static void layout(struct product *p, bool copies)
 {
 	for (int side = 0; side < 2; side++) {
 		bool rows = p->along_terms[side] && p->neighbours[side] > 1;
 		if (p->direct[side])
 			continue;
-		p->terms_first[side] =
-		    p->type == TGC_F32 ? !copies || !rows : !p->along_terms[side] && p->neighbours[side] > 1;
-		p->pitch[side] =
-		    (p->terms_first[side] ? p->size[side] : p->depth) + (p->type != TGC_F32 ? MMA_ALIGN : PAD);
+		p->terms_first[side] = !p->mma              ? !copies || !rows
+		                       : p->type == TGC_F32 ? !p->along_terms[side]
+		                                            : !p->along_terms[side] && p->neighbours[side] > 1;
+		bool wide = p->mma && (p->type != TGC_F32 || p->terms_first[side]);
+		p->pitch[side] = (p->terms_first[side] ? p->size[side] : p->depth) + (wide ? WIDE_PAD : PAD);
 	}
 }
 
@@ -337,9 +341,11 @@ bool threads_slices(struct threads *s, struct product *p)
 			p->neighbours[side] = neighbours(s, p, side);
 		layout(p, false);
 	}
+	if (p->mma && bytes_of(p) > left)
+		return false;
 	if (s->place == IN_GRID)
 		s->slice_bytes += p->stages * bytes_of(p);
-	return p->type == TGC_F32 || bytes_of(p) <= left;
+	return true;
 }
 
 // A buffer for the slices of one side. Products inside of a block run one after the other and take the same ones.

@@ -4,8 +4,9 @@
 // slice of x and of y into shared memory, whatever they are computed from, and each keeps a few rows and
 // columns of sums in registers: a LOCAL buffer of which each lane has a part of its own. Sums longer than
 // TILE_TERMS are taken in parts. 16-bit floats stay what they are in shared memory, and tensor cores multiply
-// the slices (K_MMA). Operands that are plain loads are copied asynchronously (K_COPY), a slice or two ahead.
-// Not here: which nests are products (threads_product.c), how slices are filled (threads_slice.c).
+// the slices (K_MMA); those of f32 too where the target says that TF32 will do. Operands that are plain loads are
+// copied asynchronously (K_COPY), a slice or two ahead. Not here: which nests are products (threads_product.c), how
+// slices are filled (threads_slice.c).
 #include "pass/threads.h"
 
 // ---- its parts
@@ -28,7 +29,7 @@ struct each {
 	int number; // of the sum, in the thread's part of the buffer
 };
 
-// The sums of a lane as mma.m16n8k16 leaves them: see kernel_mma_sum.
+// The sums of a lane as mma.m16n8 leaves them: see kernel_mma_sum.
 static struct each open_fragments(struct kcopy *cp, const struct product *p, int lane)
 {
 	struct kbuild *b = cp->b;
@@ -51,7 +52,7 @@ static struct each open_fragments(struct kcopy *cp, const struct product *p, int
 static struct each open_each(struct kcopy *cp, const struct product *p, int lane)
 {
 	struct kbuild *b = cp->b;
-	if (p->type != TGC_F32)
+	if (p->mma)
 		return open_fragments(cp, p, lane);
 	int64_t across = p->size[1] / p->each[1];
 	int place[2] = {kb_idiv(b, lane, across), kb_imod(b, lane, across)}, own[2];
@@ -127,7 +128,7 @@ static void multiply_slice(struct kcopy *cp, const struct product *p, int slice,
 	int at[2];
 	for (int side = 0; side < 2; side++)
 		at[side] = threads_slice_at(b, p, side, slice, stage);
-	if (p->type != TGC_F32) {
+	if (p->mma) {
 		struct kmma m = {.a = p->slice[0],
 		                 .b = p->slice[1],
 		                 .rows = (int)p->size[0],

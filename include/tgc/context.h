@@ -18,6 +18,18 @@ typedef void tgc_log_fn(void *user, const char *line);
 // Host allocator: realloc semantics; size 0 frees. NULL on failure.
 typedef void *tgc_alloc_fn(void *user, void *ptr, size_t old_bytes, size_t new_bytes);
 
+// How products of f32 (matmul, einsum, conv2d, attention, and their gradients) are computed. HIGHEST: as f32. TF32: the
+// device may round their operands to 10 bits of fraction (the nearest, ties away from zero; beyond the largest f32: inf)
+// and multiply them on tensor cores; exponents, sums and results stay f32. So a product of n terms is off by about
+// 2^-10 * sum|terms|. It permits, and does not demand: CPU and interpreter compute as ever, a GPU takes it where it has
+// tensor cores for it (sm_80 on) and a product is large enough to be tiled. f64 and 16-bit floats are not concerned.
+// It belongs to the context: a saved program runs as the context says that loads it.
+typedef enum tgc_precision {
+	TGC_PRECISION_DEFAULT, // TGC_MATMUL_PRECISION ("highest" or "tf32"), else HIGHEST
+	TGC_PRECISION_HIGHEST,
+	TGC_PRECISION_TF32,
+} tgc_precision;
+
 // A field left 0 takes its default.
 typedef struct tgc_context_options {
 	size_t struct_size TGC_ZERO;      // sizeof(tgc_context_options)
@@ -33,6 +45,7 @@ typedef struct tgc_context_options {
 	// needs more computes some of them again where they are used next, with the same bits; if that is not enough, the
 	// action is a MEMORY error that says how much is missing. The interpreter has no plans and does not look at it.
 	size_t memory_budget_bytes TGC_ZERO; // 0: TGC_MEMORY_BUDGET, else any amount
+	tgc_precision matmul_precision TGC_ZERO;
 } tgc_context_options;
 
 // A new context. `options` may be NULL.
