@@ -21,6 +21,7 @@ struct evalue { // by kernel instruction
 	int combos;    // of the unroll axes in deps
 	int64_t ahead; // of a load: so many bytes on lies a row that will be read; 0: not asked for
 	int number;    // of a load: one more than the value that numbers its row, `ahead` bytes apart; 0: none
+	bool stream;   // of a load: asked for only because it reads on and on
 	LLVMValueRef next; // of such a value: what it is in the next iteration
 	LLVMValueRef *v;
 	LLVMValueRef *splat; // of v, inside the open lane loop
@@ -168,7 +169,9 @@ void emit_ahead(struct emit *e, int loop);
 void emit_rows(struct emit *e); // fills ahead and number of every load
 // At the start of a loop's body: the numbers of the next iteration's rows, below `hi`.
 void emit_next_rows(struct emit *e, int loop, LLVMValueRef index, LLVMValueRef hi);
-void emit_prefetch(struct emit *e, LLVMValueRef p, int64_t bytes, bool to_write); // what lies so far behind p
+enum cache_level { CACHE_SECOND = 2, CACHE_FIRST = 3 }; // the nearest that takes it, as llvm.prefetch counts
+// What lies so far behind p.
+void emit_prefetch(struct emit *e, LLVMValueRef p, int64_t bytes, bool to_write, enum cache_level nearest);
 void emit_prefetch_row(struct emit *e, int load, const struct address *a, const struct ecombo *c, LLVMValueRef p);
 
 // ---- emit_llvm_memory.c: loads, stores, tables ----

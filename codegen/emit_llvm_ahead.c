@@ -42,7 +42,7 @@ static int ask_all(struct emit *e, int load, const struct address *a, int64_t *l
 		if (asked)
 			continue;
 		lines[n++] = line;
-		emit_prefetch(e, emit_pointer(e, a, e->k->insts[load].aux, K_NONE, &c), 0, b->written);
+		emit_prefetch(e, emit_pointer(e, a, e->k->insts[load].aux, K_NONE, &c), 0, b->written, CACHE_FIRST);
 	} while (emit_next(e, e->values[load].deps, &c));
 	return n;
 }

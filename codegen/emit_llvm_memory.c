@@ -259,7 +259,7 @@ enum { AHEAD_VECTORS = 1 };
 // itself.
 static void prefetch(struct emit *e, const struct access *m, LLVMValueRef p)
 {
-	emit_prefetch(e, p, AHEAD_VECTORS * e->lanes * m->a.lane_step * (int64_t)m->bytes, true);
+	emit_prefetch(e, p, AHEAD_VECTORS * e->lanes * m->a.lane_step * (int64_t)m->bytes, true, CACHE_FIRST);
 }
 
 // A store under a guard that is the same for all lanes: a branch.

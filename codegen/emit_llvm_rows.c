@@ -3,10 +3,11 @@
 // A row that several loops read one after another comes from memory in the first of them only; the memory then
 // waits while the others compute. So the last of them asks for a row to come. Streams that one loop reads, the
 // processor follows by itself; but not rows whose numbers lie in memory (a gather): there the number of the next
-// iteration's row is found ahead, and that row asked for.
+// iteration's row is found ahead, and that row asked for. And where a kernel does nothing but read much more than the
+// caches hold, asking a page ahead keeps more of it on its way than the processor does.
 #include "emit_llvm.h"
 
-enum { LINE = 64, MIN_ROW = 1024, SHORT_ROW = 4096, MAX_NUMBER = 16, MAX_ROWS = 8 };
+enum { LINE = 64, MIN_ROW = 1024, SHORT_ROW = 4096, MAX_NUMBER = 16, MAX_ROWS = 8, STREAM_AHEAD = 4096, MAX_STEP = 1024 };
 
 // Where in `region` the statement stands that v is part of.
 static int place_in(const struct kernel *k, int region, int v)
@@ -179,21 +180,57 @@ void emit_next_rows(struct emit *e, int loop, LLVMValueRef index, LLVMValueRef h
 	e->npointers = pointers; // those of the next iteration
 }
 
+// ---- streams
+
+static bool only_reads(const struct emit *e)
+{
+	const struct kernel *k = e->k;
+	int64_t read = 0, written = 0;
+	for (int i = 0; i < k->nbufs; i++) {
+		const struct kbuf *b = &k->bufs[i];
+		int64_t bytes = b->elems * (int64_t)tgc_type_bytes((tgc_type)b->type);
+		if (b->space == SPACE_GLOBAL && !b->segmented)
+			*(b->written ? &written : &read) += bytes;
+	}
+	return kernel_streams(k, e->t) && written < read / 16;
+}
+
+// The load goes on by a few vectors from one iteration to the next.
+static bool is_stream(const struct emit *e, int load)
+{
+	const struct kernel *k = e->k;
+	const struct kbuf *b = &k->bufs[k->insts[load].aux];
+	int64_t bytes = (int64_t)tgc_type_bytes((tgc_type)b->type), step;
+	if (b->space != SPACE_GLOBAL || b->segmented || b->written || b->elems * bytes <= e->t->l2_bytes)
+		return false;
+	for (int r = k->insts[load].region; r >= 0; r = k->regions[r].parent) {
+		int loop = k->regions[r].loop;
+		if (loop >= 0 && (k->loops[loop].kind == AXIS_BLOCK || k->loops[loop].kind == AXIS_SERIAL))
+			return kernel_stride(k, kernel_src(k, load, 0), loop, &step) && step > 0 &&
+			       step * bytes <= MAX_STEP;
+	}
+	return false;
+}
+
 void emit_rows(struct emit *e)
 {
+	bool streams = only_reads(e);
 	for (int v = 0; v < e->k->n; v++)
 		if (e->k->insts[v].op == K_LOAD && e->k->insts[v].region >= 0) {
 			int64_t step = 0;
 			int number = row_number(e, v, &step);
 			e->values[v].ahead = number == K_NONE ? ahead(e, v) : step;
 			e->values[v].number = number + 1;
+			e->values[v].stream = streams && !e->values[v].ahead && is_stream(e, v);
+			if (e->values[v].stream)
+				e->values[v].ahead = STREAM_AHEAD;
 		}
 }
 
-void emit_prefetch(struct emit *e, LLVMValueRef p, int64_t bytes, bool to_write)
+void emit_prefetch(struct emit *e, LLVMValueRef p, int64_t bytes, bool to_write, enum cache_level nearest)
 {
 	LLVMValueRef args[4] = {emit_at_offset(e, p, bytes), LLVMConstInt(e->i32, to_write, 0),
-	                        LLVMConstInt(e->i32, 3, 0), LLVMConstInt(e->i32, 1, 0)}; // into every cache, data
+	                        LLVMConstInt(e->i32, nearest, 0), LLVMConstInt(e->i32, 1, 0)}; // data
 	emit_intrinsic(e, "llvm.prefetch", 1, &e->ptr, 4, args);
 }
 
@@ -206,12 +243,12 @@ void emit_prefetch_row(struct emit *e, int load, const struct address *a, const 
 		return;
 	int number = e->values[load].number - 1;
 	if (number < 0) {
-		emit_prefetch(e, p, e->values[load].ahead, false);
+		emit_prefetch(e, p, e->values[load].ahead, false, e->values[load].stream ? CACHE_SECOND : CACHE_FIRST);
 		return;
 	}
 	struct ecombo none = {0};
 	LLVMValueRef apart =
 	    LLVMBuildNSWSub(e->b, e->values[number].next, emit_fetch(e, number, &none, false, false), "");
 	apart = LLVMBuildNSWMul(e->b, apart, emit_int(e, e->values[load].ahead), "");
-	emit_prefetch(e, LLVMBuildGEP2(e->b, e->i8, p, &apart, 1, ""), 0, false);
+	emit_prefetch(e, LLVMBuildGEP2(e->b, e->i8, p, &apart, 1, ""), 0, false, CACHE_FIRST);
 }

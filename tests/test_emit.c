@@ -681,6 +681,31 @@ static const struct far {
               "    }\n"
               "  }\n",
      false, 0, 1, NULL},
+    {"what only reads, and far more than the caches hold, asks a page ahead",
+     FRAME(16) "  for block %0 = 0 .. 16 {\n"
+               "    for lane %1 = 0 .. 8 carry %2 = f32:0 add {\n"
+               "      for serial %3 = 0 .. 31 carry %4 = f32:0 add {\n"
+               "        %5 = affine 0 256*%0 1*%1 8*%3\n"
+               "        %6 = load b0 [%5]\n"
+               "        %7 = add f32 %4, %6\n"
+               "      } yield %7 -> %8\n"
+               "    } yield %8 -> %9\n"
+               "    %10 = lt bool %9, f32:0\n"
+               "    store b4 [%0] %10\n"
+               "  }\n",
+     false, 1, 0, NULL},
+    {"what also writes as much does not",
+     FRAME(16) "  for block %0 = 0 .. 16 {\n"
+               "    for lane %1 = 0 .. 8 carry %2 = f32:0 add {\n"
+               "      for serial %3 = 0 .. 31 carry %4 = f32:0 add {\n"
+               "        %5 = affine 0 256*%0 1*%1 8*%3\n"
+               "        %6 = load b0 [%5]\n"
+               "        %7 = add f32 %4, %6\n"
+               "      } yield %7 -> %8\n"
+               "    } yield %8 -> %9\n"
+               "    store b1 [%0] %9\n"
+               "  }\n",
+     false, 0, 0, NULL},
     {"a matrix is transposed along the rows that are read, by whole lines",
      FRAME(0) "  for par %0 = 0 .. 64 {\n"
               "    for par %1 = 0 .. 64 {\n"
