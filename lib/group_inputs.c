@@ -158,6 +158,7 @@ static void visit(struct walk *w, const struct group *g, int32_t entry)
 	w->size.ops += op_info[n->op].cls != CLASS_MOVE && op_info[n->op].cls != CLASS_SOURCE;
 	w->size.reductions += op_info[n->op].cls == CLASS_REDUCE;
 	w->size.flags |= op_info[n->op].cls == CLASS_INDEX;
+	w->size.draws |= n->op == OP_RANDOM;
 	w->size.flops += n->op == OP_CONTRACT ? contraction_flops(&p->prog, node) : 0;
 	for (int k = n->nsrc - 1; k >= 0; k--)
 		push(w, n->src[k], exact && keeps_index(&p->prog, node, k));

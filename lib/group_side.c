@@ -3,8 +3,8 @@
 // which stand one behind the other. A step moves up to an earlier one over steps that it does not touch: neither
 // reads or writes what the other writes, and nothing is stored to a variable before what may raise an error.
 // It pays where one of the two is short, or where they read the same memory; two long kernels would only get in
-// each other's way. On a GPU maps, sums in chunks and what finishes those join: what others share of a block's
-// memory would add up.
+// each other's way. What draws random numbers is a long text: alone, it compiles once for all draws of its size.
+// On a GPU maps, sums in chunks and what finishes those join: what others share of a block's memory would add up.
 // Not here: groups with one body (group_merge.c), how blocks are shared (codegen/pass/bind.c).
 #include "plan.h"
 
@@ -81,7 +81,7 @@ static bool learn(struct siding *s, const bool *raises)
 		x->ns = group_ns(p, s->t, g, bytes, &size);
 		x->phases = g->nroots + (g->split > 1 && g->half != HALF_FINISH ? 2 : 0);
 		x->raises = raises[p->steps[i].group];
-		x->fits = joins(s->t, g) && !x->raises && !size.flags;
+		x->fits = joins(s->t, g) && !x->raises && !size.flags && !size.draws;
 	}
 	return true;
 }

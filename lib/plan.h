@@ -275,6 +275,7 @@ bool *group_raises(const struct plan *p, struct arena *scratch, bool repeated);
 struct group_size {
 	int ops, reductions; // moves not counted
 	bool flags;          // it may raise an error
+	bool draws;          // random numbers
 	double flops;        // of contractions
 };
 int group_walk(const struct plan *p, int group, struct source **out, struct group_size *size);

@@ -254,25 +254,57 @@ static tgc_status store_initial(struct tgc_context *c, struct variable *v)
 	return s ? s : take_initial(c, v);
 }
 
-// Each is a plan of its own. One that reads another variable's first value waits for it: variables are made in
-// order, so the list is served from its far end.
+// Whether none of the values hangs on another variable's first value.
+static bool are_free(struct tgc_context *c, struct request *r, bool *free)
+{
+	struct linear l;
+	if (!linear_build(c, &l, &r->arena, r->n, r->outs, r->assign, 0, NULL))
+		return false;
+	*free = true;
+	for (int i = 0; i < l.prog.nleaves && *free; i++)
+		*free = l.prog.leaves[i].cls != LEAF_VARIABLE || !node_variable(l.leaf_nodes[i])->initial;
+	return true;
+}
+
+// All that are pending as one plan, so that what they need is compiled together; where one reads another's first
+// value, nothing is done yet.
+static tgc_status store_together(struct tgc_context *c)
+{
+	struct request r = {.c = c};
+	tgc_status s = TGC_OK;
+	bool free = false, ok = true;
+	arena_init(&r.arena, &c->host);
+	c->epoch++;
+	for (struct variable *v = c->variables; v && ok; v = v->next)
+		ok = !v->initial || add_value(&r, v->initial);
+	if (!ok)
+		s = no_memory(c, r.n);
+	else if (r.n && !are_free(c, &r, &free))
+		s = failed(c);
+	else if (free)
+		s = run(&r);
+	arena_free(&r.arena);
+	return s;
+}
+
+// One that reads another variable's first value waits for it: variables are made in order, so the list is served from
+// its far end.
 tgc_status realize_initial(struct tgc_context *c)
 {
 	struct variable *last = NULL;
 	for (struct variable *v = c->variables; v; v = v->next)
 		if (v->initial)
 			last = v;
-	while (last) {
-		tgc_status s = store_initial(c, last);
-		if (s)
-			return s;
+	tgc_status s = last ? store_together(c) : TGC_OK;
+	while (last && !s) {
+		s = store_initial(c, last);
 		do
 			last = last->prev == &c->variables
 			           ? NULL
 			           : (struct variable *)(void *)((char *)last->prev - offsetof(struct variable, next));
 		while (last && !last->initial);
 	}
-	return TGC_OK;
+	return s;
 }
 
 // A variable whose handle is gone, and which has no memory yet, may hang on others like it.

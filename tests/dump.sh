@@ -58,7 +58,7 @@ done
 "$tgc" dump-kernels diff "$folder/a" "$folder/b" >"$folder/out" || fail "diff"
 has 'the same kernels' "diff of two equal runs"
 has '7 kernels and copies in both' "diff of two equal runs"
-rm "$folder"/b/plan-*-0002.json
+rm "$folder"/b/plan-*-0001.json
 "$tgc" dump-kernels diff "$folder/a" "$folder/b" >"$folder/out"
 has 'only in .*/a: 5' "diff of a run and a part of it"
 
