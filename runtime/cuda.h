@@ -166,6 +166,8 @@ struct lt_way { // cublasLtMatmulHeuristicResult_t
 	X(MatmulPreferenceSetAttribute, (void *preference, int attribute, const void *value, size_t bytes)) \
 	X(MatmulAlgoGetHeuristic, (void *handle, void *desc, void *a, void *b, void *c, void *d, void *preference, int wanted, \
 	                           struct lt_way *ways, int *found)) \
+	X(MatmulAlgoCheck, (void *handle, void *desc, void *a, void *b, void *c, void *d, const uint64_t *algorithm, \
+	                    struct lt_way *way)) \
 	X(Matmul, (void *handle, void *desc, const void *alpha, const void *a, void *a_layout, const void *b, void *b_layout, \
 	           const void *beta, const void *c, void *c_layout, void *d, void *d_layout, const uint64_t *algorithm, \
 	           void *workspace, size_t bytes, void *stream))
@@ -179,12 +181,22 @@ struct lt_product { // made ready
 	void *desc, *layouts[3]; // of the operands as they are handed over, and the result
 	struct lt_way way;
 };
+extern const uint64_t LT_WORKSPACE; // bytes
+tgc_status lt_check(struct tgc_context *c, const char *call, int error); // records it
+#define LT_CALL(c, l, NAME, ...) lt_check(c, #NAME, (l)->NAME(__VA_ARGS__))
 bool cuda_lt_open(struct cuda_lt *l, const char *const *names, const char *root); // false: l->library.why
 void cuda_lt_close(struct cuda_lt *l);
 // Not while a graph is captured. After an error too *out is to be freed.
 tgc_status cuda_lt_prepare(struct tgc_context *c, const struct matmul *p, struct lt_product **out);
 tgc_status cuda_lt_run(struct tgc_context *c, const struct matmul *p, struct lt_product *x, void *const *memory); // by buffer
+// The library's status, not recorded.
+int cuda_lt_call(const struct cuda *g, const struct matmul *p, struct lt_product *x, void *const *memory);
 void cuda_lt_free(const struct cuda_lt *l, struct lt_product *x); // NULL allowed
+
+// ---- cuda_tune.c: an algorithm for a product -------------------------------------------------------------------------
+struct lt_choice; // one that was timed
+tgc_status cuda_tune_choose(struct tgc_context *c, const struct matmul *p, struct lt_product *x); // fills way
+void cuda_tune_close(struct cuda *g);
 
 // ---- cuda_device.c: the device "cuda" ----------------------------------------------------------------------------------
 struct cuda { // of a context
@@ -193,6 +205,8 @@ struct cuda { // of a context
 	const struct cuda_lt *lt;
 	void *lt_handle;          // NULL: no product was prepared
 	struct buffer *workspace; // the same
+	bool tunes;               // algorithms are timed
+	struct lt_choice *choices; // NULL: none was
 	int device;
 	int64_t all_bytes;
 	void *context, *pool, *stream;

@@ -1,5 +1,5 @@
 // The device "cuda": one GPU through the driver API and NVRTC.
-// In:  libraries, TGC_CUDA_DEVICE (its number, 0 without). Out: the device's memory, loaded kernels.
+// In:  libraries, TGC_CUDA_DEVICE (its number, 0 without), TGC_TUNE. Out: the device's memory, loaded kernels.
 // The primary context and the libraries are the process's; a stream is the context's, and all that a context
 // does goes through it in order. Memory comes from the driver's pool, which keeps what is freed. A call that
 // fails for another reason than memory marks the device dead: every later call says since when. Not here:
@@ -125,6 +125,8 @@ static void close_device(struct device *d)
 			g->lt->Destroy(g->lt_handle);
 		g->driver->cuStreamDestroy(g->stream);
 	}
+	if (g)
+		cuda_tune_close(g);
 	free(g);
 	d->own = NULL;
 }
@@ -140,8 +142,9 @@ static bool open_device(struct tgc_context *c, struct device *d, struct text *wh
 	pthread_mutex_lock(&d->process->lock);
 	bool ok = open_process(p, why);
 	pthread_mutex_unlock(&d->process->lock);
-	*g =
-	    (struct cuda){.driver = &p->driver, .nvrtc = &p->nvrtc, .lt = &p->lt, .device = p->device, .context = p->context};
+	const char *tune = getenv("TGC_TUNE");
+	*g = (struct cuda){.driver = &p->driver, .nvrtc = &p->nvrtc, .lt = &p->lt, .device = p->device,
+	                   .context = p->context, .tunes = tune && strcmp(tune, "1") == 0};
 	ok = ok && !FAILED(why, g->driver, cuDeviceGetName, g->name, (int)sizeof g->name, g->device) &&
 	     find_target(d, g, why) && open_stream(g, why);
 	if (ok) {

@@ -2,8 +2,7 @@
 // In:  a product of a plan, addresses. Out: a call in the stream. cuBLASLt reads memory by columns: a row-major result
 // [m,n] is a matrix of n rows there, so the operands change places and nothing is turned but what lies turned. Sums are
 // f32 for 16-bit and 32-bit floats, f64 for f64; f32 is multiplied as TF32 only where the context permits it. The workspace
-// is the context's own. The first algorithm that its heuristics name is taken and kept, so that a plan's bits stay.
-// Not here: which products (lib/product.c), graphs (cuda_run.c).
+// is the context's own. Not here: which products (lib/product.c), by which algorithm (cuda_tune.c), graphs (cuda_run.c).
 #include "cuda.h"
 
 #include <stdlib.h>
@@ -13,11 +12,9 @@ enum {
 	COMPUTE_32F = 68, COMPUTE_64F = 70, COMPUTE_32F_FAST_TF32 = 77,
 	DESC_TRANSA = 3, DESC_TRANSB = 4, DESC_EPILOGUE = 7, DESC_BIAS = 8,
 	LAYOUT_BATCH = 5, LAYOUT_BATCH_STRIDE = 6,
-	PREFER_WORKSPACE = 1, PREFER_ALIGNMENT = 5, // of a, b, c, d, one after the other
 	EPILOGUE_BIAS = 4,
 };
-static const uint64_t WORKSPACE = 32 << 20;
-static const uint32_t ALIGNED = 16; // less than the plan's buffers are, and all that 16-byte accesses want
+const uint64_t LT_WORKSPACE = 32 << 20;
 static const char *const own_names[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so", NULL};
 
 // ---- opening -------------------------------------------------------------------------------------------------------
@@ -37,11 +34,10 @@ void cuda_lt_close(struct cuda_lt *l)
 	library_close(&l->library);
 }
 
-static tgc_status check(struct tgc_context *c, const char *call, int error)
+tgc_status lt_check(struct tgc_context *c, const char *call, int error)
 {
 	return error ? context_fail(c, TGC_ERROR_INTERNAL, "realize", "cublasLt%s: status %d", call, error) : TGC_OK;
 }
-#define LT_CALL(c, l, NAME, ...) check(c, #NAME, (l)->NAME(__VA_ARGS__))
 
 // ---- one product ---------------------------------------------------------------------------------------------------
 
@@ -94,51 +90,36 @@ static tgc_status describe(struct tgc_context *c, const struct cuda_lt *l, const
 	return s ? s : layout(c, l, &x->layouts[2], p, p->n, p->m, p->out_row, p->out_batch);
 }
 
-static tgc_status choose(struct tgc_context *c, const struct cuda_lt *l, void *handle, struct lt_product *x)
-{
-	void *preference = NULL;
-	int found = 0;
-	tgc_status s = LT_CALL(c, l, MatmulPreferenceCreate, &preference);
-	if (!s)
-		s = LT_CALL(c, l, MatmulPreferenceSetAttribute, preference, PREFER_WORKSPACE, &WORKSPACE, sizeof WORKSPACE);
-	for (int i = 0; i < 4 && !s; i++)
-		s = LT_CALL(c, l, MatmulPreferenceSetAttribute, preference, PREFER_ALIGNMENT + i, &ALIGNED, sizeof ALIGNED);
-	if (!s)
-		s = LT_CALL(c, l, MatmulAlgoGetHeuristic, handle, x->desc, x->layouts[0], x->layouts[1], x->layouts[2],
-		            x->layouts[2], preference, 1, &x->way, &found);
-	if (!s && (found < 1 || x->way.state))
-		s = context_fail(c, TGC_ERROR_COMPILE, "realize", "cuBLASLt knows no way to compute a product");
-	if (preference)
-		l->MatmulPreferenceDestroy(preference);
-	return s;
-}
-
 tgc_status cuda_lt_prepare(struct tgc_context *c, const struct matmul *p, struct lt_product **out)
 {
 	struct cuda *g = cuda_of(c);
 	struct lt_product *x = *out = calloc(1, sizeof *x);
 	if (!x)
 		return context_fail(c, TGC_ERROR_MEMORY, "realize", "no memory for a product");
-	if (!g->workspace && !(g->workspace = device_alloc(c, "realize", (int64_t)WORKSPACE)))
+	if (!g->workspace && !(g->workspace = device_alloc(c, "realize", (int64_t)LT_WORKSPACE)))
 		return c->status;
 	tgc_status s = g->lt_handle ? TGC_OK : LT_CALL(c, g->lt, Create, &g->lt_handle);
 	if (!s)
 		s = describe(c, g->lt, p, x);
-	return s ? s : choose(c, g->lt, g->lt_handle, x);
+	return s ? s : cuda_tune_choose(c, p, x);
+}
+
+int cuda_lt_call(const struct cuda *g, const struct matmul *p, struct lt_product *x, void *const *memory)
+{
+	static const float one = 1, zero = 0;
+	static const double one_wide = 1, zero_wide = 0;
+	bool wide = p->type == TGC_F64;
+	const void *alpha = wide ? (const void *)&one_wide : &one, *beta = wide ? (const void *)&zero_wide : &zero;
+	int error = 0;
+	if (p->bias >= 0)
+		error = g->lt->MatmulDescSetAttribute(x->desc, DESC_BIAS, &memory[p->bias], sizeof(void *));
+	return error ? error
+	             : g->lt->Matmul(g->lt_handle, x->desc, alpha, memory[p->right], x->layouts[0], memory[p->left],
+	                             x->layouts[1], beta, memory[p->out], x->layouts[2], memory[p->out], x->layouts[2],
+	                             x->way.algorithm, g->workspace->data, x->way.workspace, g->stream);
 }
 
 tgc_status cuda_lt_run(struct tgc_context *c, const struct matmul *p, struct lt_product *x, void *const *memory)
 {
-	static const float one = 1, zero = 0;
-	static const double one_wide = 1, zero_wide = 0;
-	struct cuda *g = cuda_of(c);
-	bool wide = p->type == TGC_F64;
-	tgc_status s = TGC_OK;
-	if (p->bias >= 0)
-		s = LT_CALL(c, g->lt, MatmulDescSetAttribute, x->desc, DESC_BIAS, &memory[p->bias], sizeof(void *));
-	const void *alpha = wide ? (const void *)&one_wide : &one, *beta = wide ? (const void *)&zero_wide : &zero;
-	return s ? s
-	         : LT_CALL(c, g->lt, Matmul, g->lt_handle, x->desc, alpha, memory[p->right], x->layouts[0], memory[p->left],
-	                   x->layouts[1], beta, memory[p->out], x->layouts[2], memory[p->out], x->layouts[2], x->way.algorithm,
-	                   g->workspace->data, x->way.workspace, g->stream);
+	return lt_check(c, "Matmul", cuda_lt_call(cuda_of(c), p, x, memory));
 }

@@ -5,10 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "fake_cuda.h"
 
-enum { INVALID = 7, R_32F = 0, R_64F = 1, R_16F = 2, R_16BF = 14, SUMS_32F = 68, SUMS_64F = 70, FAST_TF32 = 77 };
+static const uint64_t ALGORITHM = 0x7467630000000000u; // the first word of each
+enum { WAYS = 5 };
+enum { INVALID = 7, NOT_SUPPORTED = 15 };
+enum { R_32F = 0, R_64F = 1, R_16F = 2, R_16BF = 14, SUMS_32F = 68, SUMS_64F = 70, FAST_TF32 = 77 };
 struct layout {
 	int type, batch;
 	uint64_t rows, columns;
@@ -35,6 +39,7 @@ struct call {
 	const char *from_a, *from_b;
 	char *to;
 	double alpha;
+	int milliseconds;
 };
 _Static_assert(sizeof(struct call) <= FAKE_CALL_BYTES, "a call fits an operation of the stream");
 
@@ -44,6 +49,9 @@ static int wrong(const char *what)
 	return INVALID;
 }
 
+API cublasLtMatmulAlgoCheck(void *handle, const struct desc *d, const struct layout *a, const struct layout *b,
+                            const struct layout *c, const struct layout *out, const uint64_t *algorithm, struct way *way);
+API fake_cublaslt_last(void); // number of the algorithm that the last product was handed
 API cublasLtCreate(void **handle);
 API cublasLtDestroy(void *handle);
 API cublasLtMatmulDescCreate(struct desc **desc, int compute, int scale);
@@ -194,9 +202,29 @@ API cublasLtMatmulAlgoGetHeuristic(void *handle, const struct desc *d, const str
 	for (int i = 0; i < 4; i++)
 		if (p->alignment[i] != 16)
 			return wrong("another alignment");
-	*ways = (struct way){.algorithm = {0x7467630000000000u}, .workspace = p->workspace / 2};
-	*found = getenv("FAKE_CUBLASLT_NO_WAY") ? 0 : 1;
+	int all = getenv("FAKE_CUBLASLT_NO_WAY") ? 0 : getenv("FAKE_CUBLASLT_MS") ? WAYS : 1;
+	for (; *found < all && *found < wanted; ++*found)
+		ways[*found] = (struct way){.algorithm = {ALGORITHM, (uint64_t)*found}, .workspace = p->workspace / 2};
 	return 0;
+}
+
+API cublasLtMatmulAlgoCheck(void *handle, const struct desc *d, const struct layout *a, const struct layout *b,
+                            const struct layout *c, const struct layout *out, const uint64_t *algorithm, struct way *way)
+{
+	(void)handle;
+	if (c != out || fits(d, a, b, out) || algorithm[0] != ALGORITHM || algorithm[1] >= WAYS)
+		return INVALID;
+	*way = (struct way){.workspace = 16 << 20}; // the algorithm is left alone
+	return getenv("FAKE_CUBLASLT_REFUSES") ? NOT_SUPPORTED : 0;
+}
+
+// FAKE_CUBLASLT_MS="9,3,-1": what algorithms take, by number; -1: it is refused. The others take nothing.
+static int milliseconds(uint64_t algorithm)
+{
+	const char *at = getenv("FAKE_CUBLASLT_MS");
+	for (; at && algorithm; algorithm--)
+		at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL;
+	return at ? atoi(at) : 0;
 }
 
 static double load(int type, const char *at, int64_t i)
@@ -260,11 +288,16 @@ static void compute(const void *data)
 {
 	struct call c;
 	memcpy(&c, data, sizeof c);
+	nanosleep(&(struct timespec){.tv_nsec = 1000000L * c.milliseconds}, NULL);
 	for (int64_t i = 0; i < c.d.batch; i++)
 		for (int64_t column = 0; column < (int64_t)c.d.columns; column++)
 			for (int64_t row = 0; row < (int64_t)c.d.rows; row++)
 				store(c.d.type, c.to, row + column * c.d.distance + i * c.d.batch_stride, element(&c, row, column, i));
 }
+
+static int last;
+
+int fake_cublaslt_last(void) { return last; }
 
 static double number(const struct desc *d, const void *at)
 {
@@ -279,11 +312,15 @@ API cublasLtMatmul(void *handle, const struct desc *d, const void *alpha, const 
 	(void)stream;
 	if (!handle || c != to || lc != ld || number(d, beta) != 0)
 		return wrong("a third operand");
-	if (algorithm[0] != 0x7467630000000000u || (bytes && !workspace))
+	if (algorithm[0] != ALGORITHM || (bytes && !workspace))
 		return wrong("no algorithm, or no memory for it");
 	if (((uintptr_t)a | (uintptr_t)b | (uintptr_t)to | (uintptr_t)workspace) % 16)
 		return wrong("memory that is not aligned");
 	if (d->epilogue == 4 && !d->bias)
 		return wrong("a bias that is not there");
+	last = (int)algorithm[1];
+	call.milliseconds = milliseconds(algorithm[1]);
+	if (call.milliseconds < 0)
+		return NOT_SUPPORTED;
 	return fits(d, la, lb, ld) ? INVALID : fake_cuda_enqueue("cublasLtMatmul", compute, &call, sizeof call);
 }

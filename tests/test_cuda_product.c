@@ -14,7 +14,7 @@
 
 static char folder[] = "/tmp/tgc-product-XXXXXX";
 static int (*calls)(const char *name);
-static int (*reset)(void);
+static int (*reset)(void), (*last_way)(void);
 
 static tgc_context *open_precise(tgc_precision p)
 {
@@ -102,7 +102,7 @@ static void product(tgc_context *c, const struct row *r)
 	o = r->how & BIAS ? tgc_add(o, z) : o;
 	o = r->how & RELU ? tgc_relu(o) : o;
 	assert_int_equal(tgc_realize(o), TGC_OK);
-	assert_int_equal(calls("cublasLtMatmul"), r->library);
+	assert_true(r->library < 0 || calls("cublasLtMatmul") == r->library);
 	check_read_f64(o, got, n);
 	double most = r->type == TGC_F64 ? 0 : r->type == TGC_F32 ? 1e-2 : r->type == TGC_F16 ? 2 : 16;
 	for (int i = 0; i < n; i++)
@@ -255,6 +255,106 @@ static void failing(void **state)
 	}
 }
 
+// ---- timed algorithms ------------------------------------------------------------------------------------------------
+
+enum { WAYS = 5, TIMED = 1 + 3 }; // of the stand-in; calls of each
+
+// A product of two variables in a context of its own; returns the calls of the library, whose last one has the result.
+static int one_product(int columns)
+{
+	static const struct row row = {.batch = 1, .m = 64, .k = 96, .type = TGC_F32, .library = -1};
+	struct row r = row;
+	r.n = columns;
+	tgc_context *c = open_cuda();
+	slow(c);
+	product(c, &r);
+	int n = calls("cublasLtMatmul");
+	tgc_context_free(&c);
+	return n;
+}
+
+static void tunes(void **state)
+{
+	char cache[160];
+	(void)state;
+	snprintf(cache, sizeof cache, "%s/cache", folder);
+	setenv("TGC_CACHE", cache, 1);
+	setenv("FAKE_CUBLASLT_MS", "9,9,1,9,9", 1);
+	assert_int_equal(one_product(64), 1); // not asked for: the first one
+	assert_int_equal(last_way(), 0);
+	setenv("TGC_TUNE", "1", 1);
+	assert_int_equal(one_product(64), WAYS * TIMED + 1);
+	assert_int_equal(last_way(), 2);
+	setenv("FAKE_CUBLASLT_MS", "1,9,9,9,9", 1); // it is kept, though another one would be faster now
+	assert_int_equal(one_product(64), 1);
+	assert_int_equal(last_way(), 2);
+	assert_int_equal(one_product(80), WAYS * TIMED + 1); // another shape
+	assert_int_equal(last_way(), 0);
+	setenv("FAKE_CUBLASLT_MS", "9,-1,9,-1,1", 1); // some do not run
+	assert_int_equal(one_product(96), 3 * TIMED + 1);
+	assert_int_equal(last_way(), 4);
+	setenv("TGC_CACHE", "0", 1); // nothing is kept
+	assert_int_equal(one_product(64), 3 * TIMED + 1);
+	assert_int_equal(last_way(), 4);
+	unsetenv("TGC_TUNE");
+}
+
+// Equal products of one plan are timed once, also without a cache.
+static void tunes_once(void **state)
+{
+	(void)state;
+	setenv("TGC_CACHE", "0", 1);
+	setenv("TGC_TUNE", "1", 1);
+	setenv("FAKE_CUBLASLT_MS", "0", 1);
+	tgc_context *c = open_cuda();
+	slow(c);
+	tgc_tensor *x = tgc_variable(tgc_randn(c, TGC_F32, TGC_SHAPE(64, 64)));
+	assert_int_equal(tgc_realize(x), TGC_OK);
+	reset();
+	assert_int_equal(tgc_realize(tgc_matmul(tgc_matmul(x, x), x)), TGC_OK);
+	assert_int_equal(calls("cublasLtMatmul"), WAYS * TIMED + 2);
+	tgc_release(x);
+	tgc_context_free(&c);
+	unsetenv("TGC_TUNE");
+}
+
+// Files of the cache with other content, and one with an algorithm that the library does not take any more.
+static void tunes_again(void **state)
+{
+	char command[512];
+	(void)state;
+	snprintf(command, sizeof command, "%s/cache", folder);
+	setenv("TGC_CACHE", command, 1);
+	setenv("TGC_TUNE", "1", 1);
+	setenv("FAKE_CUBLASLT_MS", "9,1,9,9,9", 1);
+	assert_int_equal(one_product(112), WAYS * TIMED + 1);
+	assert_int_equal(last_way(), 1);
+	snprintf(command, sizeof command,
+	         "for f in $(grep -l 'tgc product' %s/cache/*); do printf x | dd of=$f bs=1 seek=$(($(stat -c %%s $f) - 9)) "
+	         "conv=notrunc 2>/dev/null; done",
+	         folder);
+	assert_int_equal(system(command), 0);
+	setenv("FAKE_CUBLASLT_MS", "9,9,9,1,9", 1);
+	assert_int_equal(one_product(112), WAYS * TIMED + 1);
+	assert_int_equal(last_way(), 3);
+	setenv("FAKE_CUBLASLT_REFUSES", "1", 1);
+	setenv("FAKE_CUBLASLT_MS", "1,9,9,9,9", 1);
+	assert_int_equal(one_product(112), WAYS * TIMED + 1);
+	assert_int_equal(last_way(), 0);
+	unsetenv("FAKE_CUBLASLT_REFUSES");
+	setenv("FAKE_CUBLASLT_MS", "-1,-1,-1,-1,-1", 1);
+	tgc_context *c = open_cuda();
+	slow(c);
+	tgc_tensor *x = tgc_variable(tgc_randn(c, TGC_F32, TGC_SHAPE(64, 72)));
+	assert_int_equal(tgc_realize(tgc_matmul(tgc_transpose(x, 0, 1), x)), TGC_ERROR_COMPILE);
+	assert_non_null(strstr(tgc_error_message(c), "runs no way that it knows"));
+	tgc_release(x);
+	tgc_context_free(&c);
+	unsetenv("TGC_TUNE");
+	unsetenv("FAKE_CUBLASLT_MS");
+	setenv("TGC_CACHE", "0", 1);
+}
+
 // Where the real one is installed its names are those that are asked for.
 static void real_one(void **state)
 {
@@ -286,10 +386,12 @@ static int open_folder(void **state)
 	}
 	setenv("TGC_CUDA_LIBDIR", folder, 1);
 	void *fake = dlopen(FAKE_CUDA, RTLD_NOW);
-	void *at[] = {fake ? dlsym(fake, "fake_cuda_calls") : NULL, fake ? dlsym(fake, "fake_cuda_reset") : NULL};
+	void *at[] = {fake ? dlsym(fake, "fake_cuda_calls") : NULL, fake ? dlsym(fake, "fake_cuda_reset") : NULL,
+	              fake ? dlsym(fake, "fake_cublaslt_last") : NULL};
 	memcpy(&calls, &at[0], sizeof calls);
 	memcpy(&reset, &at[1], sizeof reset);
-	return calls && reset ? 0 : -1;
+	memcpy(&last_way, &at[2], sizeof last_way);
+	return calls && reset && last_way ? 0 : -1;
 }
 
 static int close_folder(void **state)
@@ -303,8 +405,9 @@ static int close_folder(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(products), cmocka_unit_test(rounds),  cmocka_unit_test(by_cost),  cmocka_unit_test(in_the_plan),
-	    cmocka_unit_test(trains),   cmocka_unit_test(failing), cmocka_unit_test(real_one),
+	    cmocka_unit_test(products),   cmocka_unit_test(rounds),      cmocka_unit_test(by_cost), cmocka_unit_test(in_the_plan),
+	    cmocka_unit_test(trains),     cmocka_unit_test(failing),     cmocka_unit_test(tunes),
+	    cmocka_unit_test(tunes_once), cmocka_unit_test(tunes_again), cmocka_unit_test(real_one),
 	};
 	return cmocka_run_group_tests(tests, open_folder, close_folder);
 }
