@@ -244,7 +244,7 @@ struct work {
 	const struct target *target;
 	const char *arch;
 	struct job *jobs;
-	int n, programs; // each has every so many-th job: neighbours are alike, and so are the programs
+	int n, programs; // each has every so many-th job: they are as long as their neighbours, and so are the programs
 	char *error; // the first
 };
 
@@ -258,16 +258,27 @@ static void fail(struct work *w, char *error)
 	pthread_mutex_unlock(&w->r->cuda->lock);
 }
 
-static char *emit(struct work *w, struct job *j)
+static void emit(void *user, int at)
 {
+	struct work *w = user;
+	struct job *j = &w->jobs[at];
 	struct cuda_source s;
 	char *error = emit_cuda(j->kernel, w->target, j->code->name, &s);
-	if (error)
-		return error;
+	if (error) {
+		fail(w, error);
+		return;
+	}
 	j->text = s.text;
 	j->rec = (struct record){.nphases = s.nphases, .scratch_bytes = s.scratch_bytes};
 	memcpy(j->rec.phases, s.phases, sizeof j->rec.phases);
-	return NULL;
+}
+
+// The longest texts first: they take the longest to compile.
+static int by_length(const void *a, const void *b)
+{
+	const struct job *x = a, *y = b;
+	size_t nx = strlen(x->text), ny = strlen(y->text);
+	return nx != ny ? (nx < ny) - (nx > ny) : strcmp(x->code->name, y->code->name);
 }
 
 static void take_info(struct record *rec, const struct nvrtc_code *out)
@@ -298,17 +309,14 @@ static void compile(void *user, int at)
 	struct text key = {0};
 	int n = (w->n - at + w->programs - 1) / w->programs;
 	double begun = now_ms();
-	char *error = NULL;
 	text_add(&key, "tgc %s\nNVRTC %d\ntarget %s\nprogram", w->r->cuda->build, w->nvrtc->version,
 	         w->target->name);
-	for (int i = 0; i < n && !error; i++) {
+	for (int i = 0; i < n; i++) {
 		struct job *j = &w->jobs[at + i * w->programs];
-		error = emit(w, j);
 		sources[i] = (struct nvrtc_source){j->code->name, j->text};
 		text_add(&key, " %s", j->code->name);
 	}
-	if (!error)
-		error = nvrtc_compile(w->nvrtc, w->arch, emit_cuda_prelude(), n, sources, false, &out);
+	char *error = nvrtc_compile(w->nvrtc, w->arch, emit_cuda_prelude(), n, sources, false, &out);
 	char *batch_key = text_take(&key);
 	pthread_mutex_lock(&w->r->cuda->lock);
 	void *image = out.code;
@@ -430,6 +438,11 @@ tgc_status cuda_codes_get(struct tgc_context *c, struct runtime *r, const struct
 		pthread_mutex_unlock(&r->cuda->lock);
 		w.programs = programs_for(w.n, threads);
 		disk_pause(r->disk, 1);
+		if (ok)
+			parallel_run(w.n, threads, emit, &w);
+		ok = ok && !w.error;
+		if (ok && w.n)
+			qsort(w.jobs, (size_t)w.n, sizeof *w.jobs, by_length);
 		if (ok)
 			parallel_run(w.programs, threads, compile, &w);
 		disk_pause(r->disk, -1);
