@@ -129,8 +129,42 @@ static void test_values(void **state)
 	}
 }
 
+// A matrix turned, every element multiplied by itself `ops` times.
+static struct kernel *turned(int ops)
+{
+	struct text t = {0};
+	char *error = NULL;
+	text_add(&t, "kernel segments 0 scratch 0\n  b0 f32 4096 global\n  b1 f32 4096 global\nphase 0\n"
+	             "  for par %%0 = 0 .. 64 {\n    for par %%1 = 0 .. 64 {\n      %%2 = affine 0 1*%%0 64*%%1\n"
+	             "      %%3 = load b0 [%%2]\n");
+	for (int i = 0; i < ops; i++)
+		text_add(&t, "      %%%d = mul f32 %%%d, %%3\n", 4 + i, 3 + i);
+	text_add(&t, "      %%%d = affine 0 64*%%0 1*%%1\n      store b1 [%%%d] %%%d\n    }\n  }\n", 4 + ops, 4 + ops,
+	         3 + ops);
+	char *text = text_take(&t);
+	struct kernel *k = kernel_parse(text, &error);
+	if (!k)
+		fail_msg("%s\n%s", error, text);
+	free(text);
+	return k;
+}
+
+// Blocks that are transposed in registers pay for little work only: replicas of a long body take long to compile.
+static void test_long_bodies_stand_once(void **state)
+{
+	(void)state;
+	for (int ops = 5; ops <= 200; ops *= 40) {
+		struct kernel *k = turned(ops);
+		char *text = after_passes(k, target_find(avx512));
+		assert_int_equal(lines_with(text, "for unroll", ""), ops < 100);
+		free(text);
+		kernel_free(k);
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_text), cmocka_unit_test(test_values)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_text), cmocka_unit_test(test_values),
+	                                   cmocka_unit_test(test_long_bodies_stand_once)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

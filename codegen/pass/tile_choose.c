@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { GUESS = 64, PANEL_BLOCKS = 4, MANY_ROWS = 512, MANY_TILES = 4, LINE = 64 };
+enum { GUESS = 64, PANEL_BLOCKS = 4, MANY_ROWS = 512, MANY_TILES = 4, LINE = 64, LONG_BODY = 100 };
 // Steps a multiplication takes until its sum can be added to; accumulators more than that for loads that come late.
 enum { LATENCY = 4, SPARE = 2 };
 
@@ -574,13 +574,14 @@ static void whole_lines(const struct tile *s, struct tile_axis *axis, int row, i
 }
 
 // Lanes with no reduction inside. Where they cross the rows of some memory, replicas along those rows make
-// blocks that are transposed in registers.
+// blocks that are transposed in registers; beside a long computation that gains nothing, and replicas of it take long to
+// compile.
 static int plain_tile(const struct tile *s, struct tile_axis *axis, int n, int lane)
 {
 	int body = s->k->loops[axis[n - 1].loop].body;
 	double work = kernel_region_work(s->k, body);
 	axis[lane].unroll = work <= 14 ? 4 : work <= 40 ? 2 : 1;
-	for (int i = n - 1; i >= 0 && !contains_red(s->k, body, false, NULL); i--) {
+	for (int i = n - 1; i >= 0 && work <= LONG_BODY && !contains_red(s->k, body, false, NULL); i--) {
 		if (i == lane || axis[i].n < 4 || !crosses(s->k, body, axis[lane].loop, axis[i].loop))
 			continue;
 		int most = axis[lane].width < 16 ? axis[lane].width : 16,
