@@ -185,6 +185,59 @@ static void test_permutes(void **state)
 	tgc_context_free(&c);
 }
 
+// ---- several sums at once
+// -----------------------------------------------------------------------------------------
+
+static void count_turned(void *user, const char *name, const char *text)
+{
+	int *turned = user;
+	(void)name;
+	*turned += strstr(text, "*const parts") != NULL;
+}
+
+// Of columns, so that a thread has several of each: more values than shuffles are for.
+static void test_sums(void **state)
+{
+	static const struct {
+		tgc_shape shape;
+		tgc_type type;
+		int nans;
+	} rows[] = {
+	    {TGC_SHAPE(64, 12, 12, 16), TGC_BF16, 0}, {TGC_SHAPE(64, 12, 12, 24), TGC_F32, 2},
+	    {TGC_SHAPE(64, 12, 12, 16), TGC_F64, 1},  {TGC_SHAPE(64, 12, 12, 16), TGC_I32, 0},
+	    {TGC_SHAPE(64, 12, 12, 32), TGC_BF16, 0},
+	};
+	struct tally t = {0};
+	int before = 0, turned = 0;
+	tgc_context *c = check_context("cuda-emu", 1);
+	(void)state;
+	assert_non_null(c);
+	emu_each_source(count_turned, &before);
+	for (int i = 0; i < TG_COUNT(rows); i++) {
+		tgc_scope_begin(c);
+		tgc_axes over = TGC_AXES(0, 1, 2);
+		tgc_tensor *n = tgc_iota(c, TGC_I32, rows[i].shape, 0);
+		n = tgc_add(tgc_mul(n, 7), tgc_mul(tgc_iota(c, TGC_I32, rows[i].shape, 2), 5));
+		n = tgc_add(n, tgc_mul(tgc_iota(c, TGC_I32, rows[i].shape, 3), 3));
+		tgc_tensor *x = tgc_cast(tgc_sub(tgc_mod(n, 61), 30), rows[i].type);
+		if (rows[i].nans) // in some columns
+			x = tgc_select(tgc_eq(n, rows[i].nans * 8), (double)NAN, x);
+		assert_int_equal(tgc_realize(x), TGC_OK);
+		tgc_tensor *wide = tgc_type_bytes(rows[i].type) == 2 ? tgc_cast(x, TGC_F32) : x;
+		tgc_tensor *outs[] = {tgc_sum(wide, over, false), tgc_sum(tgc_mul(wide, wide), over, false),
+		                      tgc_max(wide, over, false), tgc_min(tgc_mul(wide, 3), over, false)};
+		check_tensors(c, TG_COUNT(outs), outs, &t);
+		if (t.failed)
+			fail_msg("row %d: %s", i, t.message);
+		tgc_scope_end(c);
+	}
+	emu_each_source(count_turned, &turned);
+	assert_true(t.compared > 0);
+	if (turned - before < TG_COUNT(rows))
+		fail_msg("%d of %d kernels turn their values", turned - before, TG_COUNT(rows));
+	tgc_context_free(&c);
+}
+
 // ---- through NVRTC
 // -------------------------------------------------------------------------------------------------
 
@@ -242,7 +295,7 @@ static void test_nvrtc(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_steps), cmocka_unit_test(test_permutes),
+	    cmocka_unit_test(test_steps), cmocka_unit_test(test_permutes), cmocka_unit_test(test_sums),
 	    cmocka_unit_test(test_nvrtc), // of the kernels of the other
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
