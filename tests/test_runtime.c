@@ -213,6 +213,27 @@ static void third_value_makes_a_late_scalar(void **state)
 	tgc_context_free(&c);
 }
 
+static void first_values_are_one_plan(void **state)
+{
+	tgc_context *c = check_context("cpu", 1);
+
+	(void)state;
+	if (!c)
+		skip();
+	tgc_tensor *a = tgc_variable(tgc_add(tgc_iota(c, TGC_F32, TGC_SHAPE(3), 0), 1));
+	tgc_tensor *b = tgc_variable(tgc_mul(tgc_iota(c, TGC_F32, TGC_SHAPE(5), 0), 2));
+	tgc_tensor *same = tgc_variable(a); // its first value is another variable
+	assert_float_equal(check_item(tgc_sum(tgc_mul(a, same), TGC_ALL_AXES, false)), 14, 0);
+	assert_int_equal(tgc_get_stats(c).plans_built, 2);
+	assert_float_equal(check_item(tgc_sum(b, TGC_ALL_AXES, false)), 20, 0);
+	assert_int_equal(tgc_get_stats(c).plans_built, 3);
+	tgc_tensor *first = tgc_variable(tgc_iota(c, TGC_F32, TGC_SHAPE(4), 0));
+	tgc_tensor *second = tgc_variable(tgc_add(first, 1)); // has to wait for the first
+	assert_float_equal(check_item(tgc_sum(tgc_mul(first, second), TGC_ALL_AXES, false)), 20, 0);
+	assert_int_equal(tgc_get_stats(c).plans_built, 6);
+	tgc_context_free(&c);
+}
+
 static void old_plans_make_room(void **state)
 {
 	tgc_context *c = check_context("cpu", 1);
@@ -563,6 +584,7 @@ int main(void)
 	    cmocka_unit_test(memory_has_a_limit),
 	    cmocka_unit_test(elements_keep_their_value),
 	    cmocka_unit_test(third_value_makes_a_late_scalar),
+	    cmocka_unit_test(first_values_are_one_plan),
 	    cmocka_unit_test(old_plans_make_room),
 	    cmocka_unit_test(test_old_values_live),
 	    cmocka_unit_test(test_values_inside_the_run_fail_later),
