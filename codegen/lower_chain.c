@@ -4,21 +4,12 @@
 // block's first one. Not here: what is a stage (lib/group_chain.c), the nests themselves (lower_nest.c).
 #include "lower.h"
 
-// The k-th axis of a pnode that is not of size 1, -1.
-static int leading(const struct pnode *n, int k)
-{
-	for (int a = 0; a < n->rank; a++)
-		if (n->dims[a].n != 1 && k-- == 0)
-			return a;
-	return -1;
-}
-
 int lower_block_at(struct lower *lo, int node, int at, const struct pbuf *p)
 {
 	int last = lo->shared - 1;
 	if (p->cls != BUF_SCRATCH)
 		return at;
-	int axis = last < 0 ? -1 : leading(NODE(lo, node), last);
+	int axis = last < 0 ? -1 : shared_axis(NODE(lo, node), last);
 	if (axis < 0)
 		return lower_fail(lo, "pnode %d lies in scratch outside of a chain", node);
 	int64_t stride = p->strides[axis];
@@ -75,7 +66,7 @@ void lower_chain(struct lower *lo)
 	}
 	lo->shared = g->shared;
 	for (int k = 0; k < g->shared; k++)
-		size[k] = first->dims[leading(first, k)].n;
+		size[k] = first->dims[shared_axis(first, k)].n;
 	lower_parameters(lo);
 	int64_t n = size[g->shared - 1], whole = n / g->rows;
 	if (whole)

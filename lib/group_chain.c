@@ -9,12 +9,12 @@
 // every block reads again does not, or where too few blocks are left. On a GPU rows have to fit the shared memory of
 // a block, and a product in a chain has few blocks, none of them a library's: what that costs is weighed against
 // the bytes that stay.
-// Not here: loops (codegen/lower_chain.c), the order of members (group.c).
+// Not here: loops (codegen/lower_chain.c), the order of members (group.c), where an index goes (group_shared.c).
 #include "plan.h"
 
 #include <stdlib.h>
 
-enum { MAX_STAGES = 12, MAX_ROOTS = 20, MAX_SHARED = 4, MIN_BLOCKS = 8, MIN_ELEMS = 4096, LOST = -1 };
+enum { MAX_STAGES = 12, MAX_ROOTS = 20, MAX_SHARED = 4, MIN_BLOCKS = 8, MIN_ELEMS = 4096 };
 enum { TILE_ROWS = 32, SLICE_BYTES = 40 << 10 }; // GPU: of tiles of products; for their slices, and for reductions
 
 struct axes { // where each shared index is an axis of a value
@@ -144,70 +144,6 @@ static bool learn(struct chaining *g)
 }
 
 // ---- shared indices -----------------------------------------------------------------------------------------
-// The k-th axis that is not of size 1, -1.
-static int leading(const struct pnode *n, int k)
-{
-	for (int i = 0; i < n->rank; i++)
-		if (n->dims[i].n != 1 && k-- == 0)
-			return i;
-	return -1;
-}
-
-static int through_reshape(const struct pnode *n, const struct pnode *s, int axis)
-{
-	int64_t before = 1, at = 1;
-
-	for (int i = 0; i < axis; i++)
-		before *= n->dims[i].n;
-	for (int i = 0; i < s->rank; i++) {
-		if (at == before && s->dims[i].n == n->dims[axis].n)
-			return i;
-		at *= s->dims[i].n;
-	}
-	return LOST;
-}
-
-static int through_contract(const struct pnode *n, int k, int axis)
-{
-	const struct tg_caxis *x = (const struct tg_caxis *)(const void *)n->attr;
-
-	for (int i = 0; i < n->nattr / 8; i++)
-		if (x[i].o == axis && x[i].role != ROLE_WINDOW)
-			return (int)(k == 0 ? x[i].a : x[i].b);
-	return LOST;
-}
-
-// The axis of operand k that is asked at the index of `axis`.
-static int through(const struct prog *p, int node, int k, int axis)
-{
-	const struct pnode *n = &p->nodes[node], *s = &p->nodes[n->src[k]];
-
-	if (axis == LOST)
-		return LOST;
-	if (op_is_elementwise(n->op) || op_info[n->op].cls == CLASS_REDUCE)
-		return axis;
-	switch (n->op) {
-	case OP_CONTRACT:
-		return through_contract(n, k, axis);
-	case OP_RESHAPE:
-		return through_reshape(n, s, axis);
-	case OP_PERMUTE:
-		return (int)n->attr[axis];
-	case OP_EXPAND:
-		return s->dims[axis].n == n->dims[axis].n ? axis : LOST;
-	case OP_PAD:
-		return k == 0 && !n->attr[3 * axis] && !n->attr[3 * axis + 1] && !n->attr[3 * axis + 2] ? axis
-		                                                                                        : LOST;
-	case OP_SLICE:
-		return s->dims[axis].n == n->dims[axis].n && n->attr[2 * axis] == 0 &&
-		               n->attr[2 * axis + 1] == 1
-		           ? axis
-		           : LOST;
-	default:
-		return LOST;
-	}
-}
-
 static bool same_axes(const struct trial *t, struct axes a, struct axes b)
 {
 	return !memcmp(a.at, b.at, (size_t)t->shared);
@@ -228,10 +164,10 @@ static double resident(const struct prog *p, int node, struct axes a, const stru
 {
 	double bytes = (double)prog_elems(p, node) * (double)tgc_type_bytes((tgc_type)p->nodes[node].type);
 
-	if (a.at[t->shared - 1] != LOST)
+	if (a.at[t->shared - 1] != SHARED_LOST)
 		return 0;
 	for (int i = 0; i < t->shared - 1; i++)
-		bytes /= a.at[i] != LOST ? (double)t->size[i] : 1;
+		bytes /= a.at[i] != SHARED_LOST ? (double)t->size[i] : 1;
 	return bytes;
 }
 
@@ -244,7 +180,7 @@ static bool in_chain(const struct chaining *g, int node, int chain, int other)
 static bool aligned(const struct prog *p, int node, struct axes a, const struct trial *t)
 {
 	for (int i = 0; i < t->shared; i++)
-		if (a.at[i] != leading(&p->nodes[node], i))
+		if (a.at[i] != shared_axis(&p->nodes[node], i))
 			return false;
 	return true;
 }
@@ -284,7 +220,7 @@ static bool walk_member(struct chaining *g, int member, const int *chains, struc
 		struct axes at;
 
 		for (int k = 0; k < t->shared; k++)
-			at.at[k] = (int8_t)leading(&p->nodes[a->roots[i]], k);
+			at.at[k] = (int8_t)shared_axis(&p->nodes[a->roots[i]], k);
 		if (!visit(g, a->roots[i], at, &n, chains, member, t))
 			return false;
 	}
@@ -298,7 +234,7 @@ static bool walk_member(struct chaining *g, int member, const int *chains, struc
 			struct axes at;
 
 			for (int i = 0; i < t->shared; i++)
-				at.at[i] = (int8_t)through(p, node, k, g->axes[node].at[i]);
+				at.at[i] = (int8_t)shared_through(p, node, k, g->axes[node].at[i]);
 			if (!visit(g, x->src[k], at, &n, chains, member, t))
 				return false;
 		}
@@ -317,8 +253,8 @@ static void common(const struct chaining *g, int chain, struct trial *t)
 			const struct pnode *n = &p->nodes[g->p->groups[m].roots[i]];
 			int k = 0;
 
-			for (; k < MAX_SHARED && leading(n, k) >= 0; k++) {
-				int64_t size = n->dims[leading(n, k)].n;
+			for (; k < MAX_SHARED && shared_axis(n, k) >= 0; k++) {
+				int64_t size = n->dims[shared_axis(n, k)].n;
 
 				if (t->shared < 0)
 					t->size[k] = size;
@@ -593,9 +529,9 @@ static void to_scratch(const struct chaining *g, int buf, const struct trial *t)
 
 	b->cls = BUF_SCRATCH;
 	for (int i = 0; i < t->shared; i++)
-		b->dims[leading(n, i)].n = i < t->shared - 1 ? 1 : t->rows;
+		b->dims[shared_axis(n, i)].n = i < t->shared - 1 ? 1 : t->rows;
 	for (int i = b->rank - 1; i >= 0; i--) {
-		b->strides[i] = b->dims[i].n == n->dims[i].n || i == leading(n, t->shared - 1) ? stride : 0;
+		b->strides[i] = b->dims[i].n == n->dims[i].n || i == shared_axis(n, t->shared - 1) ? stride : 0;
 		stride *= b->dims[i].n;
 		if (i == b->rank - 1)
 			stride = pitch_of(g, stride, elem);
