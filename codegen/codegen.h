@@ -168,7 +168,8 @@ bool kernel_expands(const struct kinst *in); // the pass expand makes many instr
 bool kernel_streams(const struct kernel *k, const struct target *t); // its stores should go past the caches
 void kernel_finish(struct kernel *k); // fills bufs[].read and written
 // kjoin.c: lowered kernels that need nothing of each other as one, not segmented. NULL: out of memory.
-struct kernel *kernel_join(struct kernel *const *parts, int n);
+// late: by part, needs what the others leave
+struct kernel *kernel_join(struct kernel *const *parts, const bool *late, int n);
 // Without folding, placing or sharing; for the builder and the parser. `coef` may be NULL.
 int kernel_append(struct kernel *k, int region, int op, tgc_type type, int aux, int64_t imm, int nsrc,
                   const int *src, const int64_t *coef);

@@ -1,6 +1,7 @@
 // Kernels side by side as one.
-// In:  kernels at the free level, of groups that need nothing of each other. Out: one kernel with all their phases:
-// the first ones of all, then the second ones; bind finds what needs no barrier.
+// In:  kernels at the free level, of groups that need nothing of each other, and some that need what the others leave.
+// Out: one kernel with all their phases: the first ones of all, then the second ones, those of the late kernels last;
+// bind finds what needs no barrier.
 // Parameters of one plan buffer and scalars of one leaf are one. Not here: segmented kernels.
 #include "codegen.h"
 
@@ -152,15 +153,28 @@ static void append(struct joining *j)
 	to->work += from->work;
 }
 
-// Phase `phase` of part `at`. Parts need nothing of each other, so only the phases of its own part may hold it up.
-static void add_phase(struct kernel *k, const struct kernel *part, int at, int phase, int region)
+// Phase `phase` of a part. Parts need nothing of each other, so only the phases of its own part may hold it up.
+static void add_phase(struct kernel *k, const struct kernel *part, bool first, int phase, int region)
 {
 	assert(k->nphases < TG_COUNT(k->phases)); // the scheduler counted
-	k->beside[k->nphases] = phase == 0 ? at > 0 : part->beside[phase];
+	k->beside[k->nphases] = phase == 0 ? !first : part->beside[phase];
 	k->phases[k->nphases++] = region;
 }
 
-struct kernel *kernel_join(struct kernel *const *parts, int n)
+static void add_phases(struct kernel *k, const struct joining *j, int n, const bool *late, bool which)
+{
+	for (int p = 0; p < TG_COUNT(k->phases); p++) {
+		bool first = true;
+		for (int i = 0; i < n; i++) {
+			if (p >= j[i].from->nphases || late[i] != which)
+				continue;
+			add_phase(k, j[i].from, first, p, j[i].from->phases[p] + j[i].regions);
+			first = false;
+		}
+	}
+}
+
+struct kernel *kernel_join(struct kernel *const *parts, const bool *late, int n)
 {
 	struct kernel *k = kernel_new();
 	struct joining *j = calloc((size_t)n, sizeof *j);
@@ -179,10 +193,10 @@ struct kernel *kernel_join(struct kernel *const *parts, int n)
 		append(&j[i]);
 		failed = k->arena.failed;
 	}
-	for (int p = 0; p < TG_COUNT(k->phases) && !failed; p++)
-		for (int i = 0; i < n; i++)
-			if (p < parts[i]->nphases)
-				add_phase(k, parts[i], i, p, parts[i]->phases[p] + j[i].regions);
+	if (!failed) {
+		add_phases(k, j, n, late, false);
+		add_phases(k, j, n, late, true);
+	}
 	free(j);
 	if (!failed) {
 		kernel_finish(k);

@@ -95,7 +95,7 @@ struct kernel *lower_group(const struct plan *p, int group, const struct target 
 		lower_scatter(&lo);
 	else if (ok && g->kind == GROUP_SEGMENTED)
 		lower_segments(&lo);
-	else if (ok && g->kind == GROUP_CHAIN)
+	else if (ok && (g->kind == GROUP_CHAIN || (g->rows > 0 && !g->half)))
 		lower_chain(&lo);
 	else if (ok)
 		lower_nests(&lo);
@@ -116,16 +116,20 @@ struct kernel *lower_step(const struct plan *p, const struct pstep *s, const str
 	if (s->ngroups == 1)
 		return lower_group(p, s->group, t, error);
 	struct kernel **parts = calloc((size_t)s->ngroups, sizeof *parts), *k = NULL;
+	bool *late = calloc((size_t)s->ngroups, sizeof *late);
 	int n = 0;
 	*error = NULL;
-	for (; parts && n < s->ngroups && !*error; n++)
+	for (; parts && late && n < s->ngroups && !*error; n++) {
 		parts[n] = lower_group(p, s->group + n, t, error);
-	if (parts && !*error)
-		k = kernel_join(parts, n);
+		late[n] = plan_is_late(p, s, s->group + n);
+	}
+	if (parts && late && !*error)
+		k = kernel_join(parts, late, n);
 	if (!k && !*error)
 		*error = copy_text("lower: out of memory");
 	while (n--)
 		kernel_free(parts[n]);
 	free(parts);
+	free(late);
 	return k;
 }

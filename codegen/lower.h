@@ -40,9 +40,11 @@ struct lower {
 	int home;              // region that loops of reductions are not moved out of
 	int chunk;             // phase 0 of a split group: which chunk of main's range; else K_NONE
 	int64_t chunk_len;     // iterations of main's outermost loop in a chunk
-	int shared;            // CHAIN: the first axes of every nest, of which the block has
+	int64_t chunks;        // that there are
+	int shared;            // blocks: the first axes of every nest, of which the block has
 	int block[LOWER_RANK]; // one index each; of the last one `rows`, from this one on
 	int64_t rows;
+	int part;     // the block's number
 	bool combine; // phase 1 of a split group: main comes from the scratch buffer
 	bool inside;  // nests are no phases of their own
 	struct lower_pre *pre;
@@ -67,6 +69,7 @@ struct lower_root {
 	int axis_of[LOWER_RANK]; // nest axis of each of its axes; -1: size 1
 	bool linear;             // same elements, other axes
 	bool partial;            // a chunk of main, to the scratch buffer; axis 0 of the nest is the chunk
+	int sum;                 // the reduction to whose part `node`, its operand, is added; -1: it is stored
 	int level;               // loops it stands in
 };
 struct lower_nest {
@@ -84,6 +87,7 @@ void lower_nests(struct lower *lo);
 void lower_left(struct lower *lo, bool *done);
 // Of a split group: how long chunks are. main comes from the scratch buffer from then on.
 void lower_chunks(struct lower *lo);
+bool lower_sums(const struct lower_nest *nest); // it adds to parts of sums
 void lower_segments(struct lower *lo);
 void lower_emit(struct lower *lo, struct lower_nest *nest); // into the current region
 // Decides order, merges and levels of a nest by a dry run; roots that do not fit the order are left to
@@ -96,14 +100,17 @@ void lower_pre_note(struct lower *lo, const struct lower *dry); // what a rehear
 void lower_pre(struct lower *lo);                              // into the current region
 void lower_parameters(struct lower *lo);                       // buffers that the group reads and stores
 
-// ---- lower_chain.c ------------------------------------------------------------------------------------------
+// ---- lower_chain.c: blocks of the first axes ----------------------------------------------------------------
 void lower_chain(struct lower *lo);
+void lower_part_clear(struct lower *lo, const struct lower_root *r);
+void lower_part_add(struct lower *lo, const struct lower_root *r, const int *idx, int value);
 int lower_block_at(struct lower *lo, int node, int at, const struct pbuf *p); // address in the block's part
 
 // ---- lower_value.c ------------------------------------------------------------------------------------------
 int lower_value(struct lower *lo, int node, const int *idx);
 int lower_cast(struct lower *lo, int v, tgc_type t);
 void lower_count(struct lower *lo, double flops, double work); // work: times as long as a product's flops
+void lower_count_node(struct lower *lo, int node);             // once
 bool lower_loaded(const struct lower *lo, int node);                  // it comes from a buffer
 int lower_plan_buf(const struct lower *lo, int node);                 // the plan buffer it lives in, -1
 int lower_at(struct lower *lo, const struct pbuf *p, const int *idx); // address of an element
@@ -138,6 +145,7 @@ int lower_red_end(struct lower *lo, struct lower_red *r, int next);
 // Loops over axes of sizes size[] (none of them 1), merged as chosen; fills at[].
 void lower_red_axes(struct lower *lo, struct lower_red *r, int node, int n, const int64_t *size, int *at);
 void lower_note(struct lower *lo, int node, int nidx, const int *idx, const struct lower_red *r);
+int lower_combine(int op); // what a reduction combines by
 int64_t lower_split_extent(const struct lower *lo); // iterations of the loop of main that is split; 1: none
 int lower_reduce(struct lower *lo, int node, const int *idx);
 int lower_fold(struct lower *lo, int node, const int *idx);

@@ -60,7 +60,10 @@ static void first_axes(struct lower *lo, struct lower_nest *nest)
 
 static struct lower_root root_of(const struct lower *lo, int i)
 {
-	return (struct lower_root){.node = lo->group->roots[i], .buf = lo->group->root_bufs[i]};
+	int node = lo->group->roots[i], buf = lo->group->root_bufs[i];
+	if (plan_is_part(lo->plan, lo->group, i))
+		return (struct lower_root){.node = NODE(lo, node)->src[0], .buf = buf, .sum = node};
+	return (struct lower_root){.node = node, .buf = buf, .sum = -1};
 }
 
 // A nest of the largest root that is left and of all that fit it.
@@ -69,7 +72,7 @@ static void gather(struct lower *lo, const bool *done, struct lower_nest *nest, 
 	const struct group *g = lo->group;
 	int64_t most = -1;
 	for (int i = 0; i < g->nroots; i++) {
-		int64_t n = prog_elems(&lo->plan->prog, g->roots[i]);
+		int64_t n = prog_elems(&lo->plan->prog, root_of(lo, i).node);
 		if (done[i] || n <= most)
 			continue;
 		most = n;
@@ -119,7 +122,8 @@ static int open_loop(struct lower *lo, struct lower_nest *nest, int at, int *axi
 	int64_t total = nest->size[nest->order[at]];
 	for (*end = at + 1; *end < nest->naxes && nest->merges >> *end & 1; ++*end)
 		total *= nest->size[nest->order[*end]];
-	int loop = kb_for(&lo->b, AXIS_PAR, kb_int(&lo->b, 0), kb_int(&lo->b, total), 0, NULL, NULL);
+	enum axis_kind kind = lower_sums(nest) && at == lo->shared - 1 && !lo->dry ? AXIS_SERIAL : AXIS_PAR;
+	int loop = kb_for(&lo->b, kind, kb_int(&lo->b, 0), kb_int(&lo->b, total), 0, NULL, NULL);
 	int v = kb_index(&lo->b, loop);
 	for (int i = *end - 1; i > at; i--) {
 		axis[nest->order[i]] = kb_imod(&lo->b, v, nest->size[nest->order[i]]);
@@ -150,6 +154,10 @@ static void store(struct lower *lo, const struct lower_nest *nest, const struct 
 	const struct pbuf *p = &lo->plan->bufs[r->buf];
 	int idx[LOWER_RANK], at, buf = lower_buf(lo, r->buf);
 	root_index(lo, nest, r, axis, idx);
+	if (r->sum >= 0) {
+		lower_part_add(lo, r, idx, value);
+		return;
+	}
 	if (r->partial) {
 		int64_t elems = lower_linear(lo, n->rank, n->dims, idx, &at);
 		at =
@@ -176,6 +184,14 @@ static void stores_at(struct lower *lo, const struct lower_nest *nest, int level
 			store(lo, nest, &nest->roots[i], axis, value[i]);
 }
 
+bool lower_sums(const struct lower_nest *nest)
+{
+	for (int i = 0; i < nest->nroots; i++)
+		if (nest->roots[i].sum >= 0)
+			return true;
+	return false;
+}
+
 // All values are taken before the first store, so that a root may overwrite what another one reads at the
 // same place.
 void lower_emit(struct lower *lo, struct lower_nest *nest)
@@ -188,6 +204,9 @@ void lower_emit(struct lower *lo, struct lower_nest *nest)
 	lower_forget(lo);
 	for (; !lo->dry && at < lo->shared - 1; at++)
 		axis[at] = lo->block[at];
+	for (int i = 0; i < nest->nroots && !lo->dry; i++)
+		if (nest->roots[i].sum >= 0)
+			lower_part_clear(lo, &nest->roots[i]);
 	while (at < nest->naxes) {
 		levels[nloops] = at;
 		values_at(lo, nest, at, axis, value);
@@ -223,7 +242,7 @@ static int64_t choose_chunks(struct lower *lo, struct lower_root *root, struct l
 {
 	const struct group *g = lo->group;
 	const struct pnode *n = NODE(lo, g->main);
-	*root = (struct lower_root){.node = g->main, .buf = g->scratch_buf, .partial = true};
+	*root = (struct lower_root){.node = g->main, .buf = g->scratch_buf, .partial = true, .sum = -1};
 	*nest = (struct lower_nest){.naxes = 1, .size = {g->split}, .nroots = 1, .roots = root};
 	for (int a = 0; a < n->rank; a++) {
 		root->axis_of[a] = n->dims[a].n == 1 ? -1 : nest->naxes;
@@ -237,6 +256,7 @@ static int64_t choose_chunks(struct lower *lo, struct lower_root *root, struct l
 	lo->own[g->main] = own;
 	int64_t extent = lower_split_extent(lo);
 	lo->chunk_len = (extent + g->split - 1) / g->split;
+	lo->chunks = (extent + lo->chunk_len - 1) / lo->chunk_len;
 	if (extent < 2)
 		lower_fail(lo, "pnode %d has no axis that can be split", g->main);
 	return extent;
@@ -247,7 +267,10 @@ void lower_chunks(struct lower *lo)
 	struct lower_root root;
 	struct lower_nest nest;
 	lo->combine = false;
-	choose_chunks(lo, &root, &nest);
+	if (lo->group->rows) // parts, which blocks of rows left
+		lo->chunks = lo->group->split;
+	else
+		choose_chunks(lo, &root, &nest);
 	lo->combine = true;
 	lo->counted[lo->group->main] = true; // where the chunks are
 }

@@ -22,10 +22,12 @@ static bool rehearse(struct lower *lo, struct lower *dry, struct lower_nest *nes
 	dry->combine = lo->combine;
 	dry->shared = lo->shared;
 	dry->chunk_len = lo->chunk_len;
+	dry->chunks = lo->chunks;
 	memcpy(dry->own, lo->own, sizeof *lo->own * (size_t)lo->plan->prog.n);
 	kbuild_init(&dry->b, dry->k, kernel_phase(dry->k));
 	for (int a = 0; a < lo->shared; a++)
 		dry->block[a] = kb_int(&dry->b, 0);
+	dry->part = lo->shared ? kb_int(&dry->b, 0) : K_NONE;
 	lower_emit(dry, nest);
 	kbuild_done(&dry->b);
 	if (dry->error && !lo->error) {
@@ -61,8 +63,9 @@ static void order_axes(const struct lower *lo, struct lower_nest *nest, const in
 	int64_t stride[LOWER_RANK] = {0};
 	for (int a = 0; a < NODE(lo, r->node)->rank; a++)
 		if (r->axis_of[a] >= 0)
-			stride[r->axis_of[a]] = r->partial ? 0 : p->strides[a];
+			stride[r->axis_of[a]] = r->partial || r->sum >= 0 ? 0 : p->strides[a];
 	int first = r->partial ? 1 : lo->shared ? lo->shared - 1 : 0; // those before have their place
+	first += lower_sums(nest);                                    // rows are added one after another
 	for (int i = first + 1; i < nest->naxes; i++) {
 		int x = nest->order[i], j = i;
 		for (; j > first; j--) {

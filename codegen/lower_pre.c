@@ -86,7 +86,7 @@ static void finish(struct lower *lo, struct lower_pre *x)
 {
 	const struct group *g = lo->group;
 	const struct plan *p = lo->plan;
-	int64_t chunk_len = lo->chunk_len;
+	int64_t chunk_len = lo->chunk_len, chunks = lo->chunks;
 	int npre = lo->npre;
 	bool combine = lo->combine, *done = ARENA_ARRAY(&lo->arena, bool, x->g->nroots);
 	if (!done)
@@ -110,6 +110,7 @@ static void finish(struct lower *lo, struct lower_pre *x)
 	lo->npre = npre;
 	lo->combine = combine;
 	lo->chunk_len = chunk_len;
+	lo->chunks = chunks;
 }
 
 void lower_pre(struct lower *lo)

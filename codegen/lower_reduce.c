@@ -136,7 +136,7 @@ void lower_red_axes(struct lower *lo, struct lower_red *r, int node, int n, cons
 	r->naxes = r->n - r->axes_at;
 }
 
-static int combine_of(int op)
+int lower_combine(int op)
 {
 	return op == OP_SUM ? OP_ADD : op == OP_RMAX ? OP_MAX : OP_MIN;
 }
@@ -148,9 +148,8 @@ static int chunks(struct lower *lo, int node, const int *idx)
 	struct lower_red r;
 	int buf = lower_buf(lo, lo->group->scratch_buf), at;
 	int64_t elems = lower_linear(lo, p->rank, p->dims, idx, &at);
-	lower_red_begin(lo, &r, p->op == OP_CONTRACT ? OP_ADD : combine_of(p->op), p->type, p->rank, idx);
-	int64_t n = (lower_split_extent(lo) + lo->chunk_len - 1) / lo->chunk_len;
-	int j = lower_red_loop(lo, &r, kb_int(&lo->b, 0), kb_int(&lo->b, n));
+	lower_red_begin(lo, &r, p->op == OP_CONTRACT ? OP_ADD : lower_combine(p->op), p->type, p->rank, idx);
+	int j = lower_red_loop(lo, &r, kb_int(&lo->b, 0), kb_int(&lo->b, lo->chunks));
 	int where = kb_affine(&lo->b, 0, 2, (int64_t[]){elems, 1}, (int[]){j, at});
 	int x = kb_load(&lo->b, buf, where, lo->guard, K_NONE);
 	return lower_red_end(lo, &r, kb_op2(&lo->b, r.combine, r.type, lower_red_arg(lo, &r), x));
@@ -164,7 +163,7 @@ int lower_reduce(struct lower *lo, int node, const int *idx)
 	int at[LOWER_RANK], red[LOWER_RANK], axis[LOWER_RANK], nred = 0;
 	if (lo->combine && node == lo->group->main)
 		return chunks(lo, node, idx);
-	lower_red_begin(lo, &r, combine_of(n->op), n->type, n->rank, idx);
+	lower_red_begin(lo, &r, lower_combine(n->op), n->type, n->rank, idx);
 	for (int a = 0; a < s->rank; a++) {
 		at[a] = idx[a];
 		if (n->attr[0] >> a & 1 && s->dims[a].n != 1) {

@@ -233,11 +233,14 @@ void lower_count(struct lower *lo, double flops, double work)
 }
 
 // What is not a product reaches about a quarter of its peak.
-static void count(struct lower *lo, int node)
+void lower_count_node(struct lower *lo, int node)
 {
 	enum { SLOWER = 4 };
 	const struct pnode *n = NODE(lo, node);
 	int cls = op_info[n->op].cls, of = cls == CLASS_REDUCE ? n->src[0] : node;
+	if (lo->counted[node])
+		return;
+	lo->counted[node] = true;
 	if (cls == CLASS_CONTRACT || cls == CLASS_MOVE || cls == CLASS_INDEX) // products: where their loops are made
 		return;
 	lower_count(lo, (double)prog_elems(&lo->plan->prog, of) * op_flops(n->op, (tgc_type)n->type), SLOWER);
@@ -254,9 +257,8 @@ int lower_value(struct lower *lo, int node, const int *idx)
 		return lower_fail(lo, "a group is nested more than %d operations deep", LOWER_DEPTH);
 	int v = compute(lo, node, idx);
 	lo->depth--;
-	if (!lo->counted[node] && !lower_loaded(lo, node))
-		count(lo, node);
-	lo->counted[node] = true;
+	if (!lower_loaded(lo, node))
+		lower_count_node(lo, node);
 	remember(lo, node, idx, v);
 	return v;
 }

@@ -127,11 +127,6 @@ static bool comes_apart(const struct plan *p, int a)
 	return ok;
 }
 
-static int phases(const struct group *g)
-{
-	return g->nroots + (g->split > 1 ? 2 : 0);
-}
-
 static bool overwritten(const struct halving *h, int buf, const struct pstep *next)
 {
 	for (int k = 0; k < h->ncarried; k++)
@@ -176,6 +171,8 @@ static bool movable(const struct halving *h, int a, const struct pstep *next, in
 			return false;
 		if (how == APART)
 			continue;
+		if (p->groups[b].rows && !p->groups[b].half) // its blocks would finish them
+			return false;
 		if (++readers[b - next->group] > MOST_PRE || !stands_still(h, a, b, next))
 			return false;
 		*ns += (double)p->bufs[p->groups[a].scratch_buf].bytes / h->t->bandwidth;
@@ -204,7 +201,7 @@ static bool moves(struct halving *h, const struct pstep *s, const struct pstep *
 	if (s->kind != STEP_KERNEL || next->kind != STEP_KERNEL || next->ngroups > MOST_GROUPS)
 		return false;
 	for (int b = next->group; b < next->group + next->ngroups; b++)
-		n += phases(&p->groups[b]);
+		n += group_phases(&p->groups[b]);
 	for (int a = s->group; a < s->group + s->ngroups; a++) {
 		if (!is_split(&p->groups[a]))
 			continue;

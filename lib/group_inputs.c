@@ -226,6 +226,11 @@ int group_inputs(const struct plan *p, int group, int32_t *bufs, int cap)
 	return n < 0 ? -1 : count;
 }
 
+int group_phases(const struct group *g)
+{
+	return g->nroots + (g->half != HALF_FINISH && (g->split > 1 || g->rows > 0) ? 2 : 0);
+}
+
 double group_ns(const struct plan *p, const struct target *t, const struct group *g, double bytes,
                 const struct group_size *size)
 {

@@ -79,7 +79,7 @@ static bool learn(struct siding *s, const bool *raises)
 			x->stores |= p->bufs[g->root_bufs[k]].cls == BUF_LEAF;
 		}
 		x->ns = group_ns(p, s->t, g, bytes, &size);
-		x->phases = g->nroots + (g->split > 1 && g->half != HALF_FINISH ? 2 : 0);
+		x->phases = group_phases(g);
 		x->raises = raises[p->steps[i].group];
 		x->fits = joins(s->t, g) && !x->raises && !size.flags && !size.draws;
 	}

@@ -426,11 +426,9 @@ static int mapped(const int32_t *map, int buf)
 	return buf < 0 ? -1 : map[buf];
 }
 
-// Drops buffers that roots left.
-static bool compact(struct order *o)
+bool plan_compact(struct plan *p, struct arena *scratch)
 {
-	struct plan *p = o->p;
-	int32_t *map = ARENA_ARRAY(o->scratch, int32_t, p->nbufs + 1);
+	int32_t *map = ARENA_ARRAY(scratch, int32_t, p->nbufs + 1);
 	int n = 0;
 
 	if (!map)
@@ -529,7 +527,7 @@ bool plan_order(struct plan *p, struct arena *scratch)
 	}
 	if (ok) {
 		sort(&o);
-		ok = emit(&o) && compact(&o);
+		ok = emit(&o) && plan_compact(p, scratch);
 	}
 	for (int i = 0; o.reads && i < n; i++)
 		free(o.reads[i]);

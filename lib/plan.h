@@ -167,8 +167,10 @@ struct group {
 	int64_t split;      // > 1: chunks of main's reduced range that are reduced by phases
 	int32_t scratch_buf; // split > 1: BUF_ARENA of split * elems(main) partial results, chunk-major; else -1
 	int nsegs;          // SEGMENTED: segments; roots are then nsegs groups of equal length, segment-major
-	int shared;         // CHAIN: leading axes, sizes of 1 put aside, that all roots have in common
-	int64_t rows;       // CHAIN: how many indices of the last of them a block holds; of the others one
+	int shared;         // CHAIN, rows > 0: leading axes, sizes of 1 put aside, that all roots have in common
+	int64_t rows;       // the same: how many indices of the last of them a block holds; of the others one. Not a
+	                    // CHAIN: each block also leaves its part of sums over the shared axes (plan_is_part);
+	                    // FINISH: the parts of such a sum are added up
 	int32_t *stage;     // CHAIN: by root, rising from 0: what stores it; reads what earlier ones stored
 	uint8_t half;       // split > 1: HALF_*
 	int npre;           // FINISH groups of the same step whose roots it reads: each thread computes those it
@@ -177,6 +179,7 @@ struct group {
 };
 // Shapes inside a group, sizes of 1 put aside: roots of MAP and CONTRACT have the shape of one another (of main);
 // roots of REDUCE have main's own shape (rows), or, if main reduces trailing axes, its operand's shape.
+// A part of a sum is none of these: its root is the reduction, its buffer one like scratch_buf, block-major.
 // A late scalar or literal that is an output is a root, but node_buf stays -1: others use it directly.
 enum step_kind { STEP_KERNEL, STEP_COPY };
 struct pstep {
@@ -184,6 +187,7 @@ struct pstep {
 	bool library;        // KERNEL: a library computes the product (product.c), and there is no code
 	int32_t group;       // KERNEL: the first of its groups
 	int32_t ngroups;     // KERNEL: they stand one behind the other, and need nothing of each other but group.pre
+	                     // and parts of sums, whose FINISH groups run last (plan_is_late)
 	int32_t src, dst;    // COPY: plan buffers
 	int nargs;           // KERNEL: filled from the lowered kernel's parameters
 	int32_t *args;       // plan buffers, kernel parameter order; SEGMENTED: nsegs entries a parameter
@@ -231,6 +235,11 @@ static inline int plan_step_buf(const struct pstep *s, int buf)
 			return s->moved[2 * i + 1];
 	return buf;
 }
+// Root i is part of a sum: each block's, to be added up by another group.
+static inline bool plan_is_part(const struct plan *p, const struct group *g, int i)
+{
+	return g->rows > 0 && g->half == HALF_NONE && p->bufs[g->root_bufs[i]].node < 0;
+}
 // product.c: out[b][i][j] = sum over l of left[b][i][l] right[b][l][j], plus bias[j]; distances in elements.
 struct matmul {
 	int32_t left, right, out, bias; // plan buffers; bias: -1 for none
@@ -253,6 +262,12 @@ bool plan_halve(struct plan *p, const struct target *t, struct arena *scratch);
 bool plan_order(struct plan *p, struct arena *scratch); // order.c: outputs to buffers, in place or copied; steps
 int plan_buf(struct plan *p, int cls, int index, int node); // a new buffer shaped like the pnode, row-major
 void plan_split(struct plan *p, struct group *g); // its scratch_buf: partial results, chunk-major
+// group_partial.c: sums taken along with rows; false: out of memory
+bool plan_partial(struct plan *p, const struct target *t, struct arena *scratch);
+// group_late.c: they are finished in the step that leaves their parts, where nothing runs beside that
+void plan_finish_parts(struct plan *p);
+bool plan_is_late(const struct plan *p, const struct pstep *s, int group); // it finishes what the step's others leave
+bool plan_compact(struct plan *p, struct arena *scratch); // order.c: drops buffers that nothing uses; false: no memory
 struct plan *plan_new(const struct host_alloc *h); // empty; NULL: out of memory
 bool plan_flag_sites(struct plan *p); // fills nflags and flag_nodes; false: out of memory
 // plan_text.c; by class, kind, half
@@ -283,6 +298,7 @@ int group_walk(const struct plan *p, int group, struct source **out, struct grou
 // computed from beside the partial results. used: by root. *out: malloc'ed; -1: out of memory.
 int group_finish(const struct plan *p, const struct group *g, const struct source *reads, int nreads, bool *used,
                  struct source **out);
+int group_phases(const struct group *g); // of its kernel, at most
 // What the group takes, about; bytes: read and written.
 double group_ns(const struct plan *p, const struct target *t, const struct group *g, double bytes,
                 const struct group_size *size);

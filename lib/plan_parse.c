@@ -180,7 +180,7 @@ static bool parse_roots(struct cursor *c, struct group *g)
 		g->stage[g->nroots] = stage;
 		g->roots[g->nroots] = node;
 		g->root_bufs[g->nroots++] = buf;
-		if (g->half != HALF_CHUNKS &&
+		if (p->bufs[buf].node >= 0 && // else it holds parts
 		    (op_info[p->prog.nodes[node].op].cls != CLASS_SOURCE || p->prog.nodes[node].op == OP_RANDOM))
 			p->node_buf[node] = buf;
 	}
@@ -201,10 +201,11 @@ static bool quoted(struct cursor *c, const char **out)
 	return *out != NULL;
 }
 
-static bool parse_chain(struct cursor *c, struct group *g)
+static bool parse_blocks(struct cursor *c, struct group *g)
 {
-	return g->kind != GROUP_CHAIN || (need(c, "shared") && small(c, 1, INT32_MAX, &g->shared) &&
-	                                  need(c, "rows") && number(c, &g->rows));
+	if (!eat(c, "shared"))
+		return g->kind != GROUP_CHAIN || wrong(c, "shared");
+	return small(c, 1, INT32_MAX, &g->shared) && need(c, "rows") && number(c, &g->rows);
 }
 
 static bool parse_half(struct cursor *c, struct group *g)
@@ -236,7 +237,7 @@ static bool parse_group(struct cursor *c)
 	    !one_of(c, plan_group_names, GROUP_CHAIN + 1, &g.kind) ||
 	    (eat(c, "main") && !ref(c, "%", p->prog.n, &main)) || !need(c, "split") || !number(c, &g.split) ||
 	    (eat(c, "scratch") && !ref(c, "b", p->nbufs, &g.scratch_buf)) || !parse_half(c, &g) ||
-	    !need(c, "segs") || !small(c, 0, INT32_MAX, &g.nsegs) || !parse_chain(c, &g) || !parse_pre(c, &g) ||
+	    !need(c, "segs") || !small(c, 0, INT32_MAX, &g.nsegs) || !parse_blocks(c, &g) || !parse_pre(c, &g) ||
 	    !need(c, "roots") ||
 	    !parse_roots(c, &g) || !need(c, "why") || !quoted(c, &g.why) ||
 	    !room(c, &p->groups, p->ngroups, &c->groups_cap, sizeof g))

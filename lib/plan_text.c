@@ -59,7 +59,7 @@ static void print_group(const struct plan *p, int at, struct text *t)
 	if (g->half)
 		text_add(t, " %s", plan_half_names[g->half]);
 	text_add(t, " segs %d", g->nsegs);
-	if (g->kind == GROUP_CHAIN)
+	if (g->rows > 0)
 		text_add(t, " shared %d rows %lld", g->shared, (long long)g->rows);
 	for (int i = 0; i < g->npre; i++)
 		text_add(t, "%s g%d", i ? "" : " pre", g->pre[i]);

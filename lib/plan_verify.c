@@ -63,19 +63,37 @@ static int64_t leading(const struct dim *d, int rank, int k, const struct dim *l
 	return -1;
 }
 
-static bool check_chain(struct check *c, int at)
+// What has the group's shape: of a part of a sum, the operand.
+static const struct pnode *whole_root(const struct plan *p, const struct group *g, int i)
+{
+	int node = g->roots[i];
+
+	return &p->prog.nodes[plan_is_part(p, g, i) ? p->prog.nodes[node].src[0] : node];
+}
+
+// Blocks of the axes that all roots share.
+static bool check_blocks(struct check *c, int at)
 {
 	const struct plan *p = c->p;
 	const struct group *g = &p->groups[at];
-	const struct pnode *first = &p->prog.nodes[g->roots[0]];
+	const struct pnode *first = whole_root(p, g, 0);
+	int64_t blocks = 1;
 
-	if (g->shared < 1 || g->rows < 1 || g->stage[0] != 0)
+	if (g->shared < 1 || g->rows < 1 || (g->kind == GROUP_CHAIN && g->stage[0] != 0))
 		return fail(c, "g%d: no shared axes, rows or first stage", at);
+	for (int k = 0; k < g->shared; k++) {
+		int64_t size = leading(first->dims, first->rank, k, first->dims);
+
+		blocks *= k < g->shared - 1 ? size : (size + g->rows - 1) / g->rows;
+	}
 	for (int i = 0; i < g->nroots; i++) {
-		const struct pnode *n = &p->prog.nodes[g->roots[i]];
+		const struct pnode *n = whole_root(p, g, i);
 		const struct pbuf *b = &p->bufs[g->root_bufs[i]];
 
-		if (i && g->stage[i] != g->stage[i - 1] && g->stage[i] != g->stage[i - 1] + 1)
+		if (plan_is_part(p, g, i) && b->bytes != blocks * prog_elems(&p->prog, g->roots[i]) *
+		                                           (int64_t)tgc_type_bytes((tgc_type)b->type))
+			return fail(c, "g%d: b%d does not hold a part a block", at, g->root_bufs[i]);
+		if (g->kind == GROUP_CHAIN && i && g->stage[i] != g->stage[i - 1] && g->stage[i] != g->stage[i - 1] + 1)
 			return fail(c, "g%d: stages out of order", at);
 		for (int k = 0; k < g->shared; k++) {
 			int64_t size = leading(n->dims, n->rank, k, n->dims);
@@ -105,7 +123,7 @@ static bool check_group(struct check *c, int at)
 	if (g->half && (g->split < 2 || (g->half == HALF_CHUNKS && (g->nroots != 1 || g->roots[0] != g->main ||
 	                                                             g->root_bufs[0] != g->scratch_buf))))
 		return fail(c, "g%d: not a half of a split group", at);
-	if (g->kind == GROUP_CHAIN && !check_chain(c, at))
+	if ((g->kind == GROUP_CHAIN || (g->rows && !g->half)) && !check_blocks(c, at))
 		return false;
 	for (int i = 0; i < g->nroots; i++) {
 		int node = g->roots[i], like = g->main >= 0 ? g->main : g->roots[0];
@@ -114,7 +132,7 @@ static bool check_group(struct check *c, int at)
 
 		if (b->type != n->type)
 			return fail(c, "g%d: b%d has another type than %%%d", at, g->root_bufs[i], node);
-		if (g->half == HALF_CHUNKS)
+		if (g->half == HALF_CHUNKS || plan_is_part(p, g, i))
 			continue;
 		if (b->rank != n->rank)
 			return fail(c, "g%d: b%d has another rank than %%%d", at, g->root_bufs[i], node);
@@ -254,10 +272,10 @@ static bool check_reads(struct check *c, int step, int group)
 
 	for (int i = 0; i < n && ok; i++)
 		ok = finishes(p, g, s[i].node) || check_read(c, step, s[i].node);
-	if (ok && g->half == HALF_FINISH && c->holds[g->scratch_buf] != g->main)
+	if (ok && g->half == HALF_FINISH && c->holds[plan_step_buf(at, g->scratch_buf)] != g->main)
 		ok = fail(c, "step %d: b%d does not hold parts of %%%d", step, g->scratch_buf, g->main);
 	for (int k = at->group; k < at->group + at->ngroups && ok; k++)
-		ok = apart(c, k, group, s, n);
+		ok = plan_is_late(p, at, k) != plan_is_late(p, at, group) || apart(c, k, group, s, n);
 	ok = ok && check_pre(c, step, group, s, n);
 	free(s);
 	return ok;
@@ -278,11 +296,13 @@ static bool check_kernel(struct check *c, int step)
 			ok = (p->groups[k].pre[i] >= at->group && p->groups[k].pre[i] < at->group + at->ngroups &&
 			      p->groups[p->groups[k].pre[i]].half == HALF_FINISH) ||
 			     fail(c, "g%d: nothing beside it that it could finish", k);
-	for (int k = at->group; k < at->group + at->ngroups && ok; k++)
-		ok = check_reads(c, step, k);
-	for (int k = at->group; k < at->group + at->ngroups && ok; k++)
-		for (int i = 0; i < p->groups[k].nroots; i++)
-			write(c, plan_step_buf(at, p->groups[k].root_bufs[i]), p->groups[k].roots[i]);
+	for (int late = 0; late < 2; late++) {
+		for (int k = at->group; k < at->group + at->ngroups && ok; k++)
+			ok = plan_is_late(p, at, k) != late || check_reads(c, step, k);
+		for (int k = at->group; k < at->group + at->ngroups && ok; k++)
+			for (int i = 0; i < p->groups[k].nroots && plan_is_late(p, at, k) == late; i++)
+				write(c, plan_step_buf(at, p->groups[k].root_bufs[i]), p->groups[k].roots[i]);
+	}
 	return ok;
 }
 

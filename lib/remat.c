@@ -120,6 +120,8 @@ static bool learn_kernel(struct remat *r, int step, const int32_t *writer)
 			w->bufs[w->n++] = buf;
 	}
 	free(s);
+	if (w->bufs && g->half == HALF_FINISH)
+		w->bufs[w->n++] = g->scratch_buf;
 	w->nreads = w->n;
 	for (int i = 0; w->bufs && i < g->nroots; i++) {
 		bytes += (double)p->bufs[g->root_bufs[i]].bytes;
@@ -127,7 +129,7 @@ static bool learn_kernel(struct remat *r, int step, const int32_t *writer)
 			w->before = 0;
 		writes(r, step, g->root_bufs[i]);
 	}
-	if (w->bufs)
+	if (w->bufs && g->half == HALF_NONE)
 		writes(r, step, g->scratch_buf);
 	w->ns = group_ns(p, r->target, g, bytes, &size);
 	return w->bufs != NULL;

@@ -217,13 +217,15 @@ static bool build(struct plan *p, const struct linear *l, const struct target *t
 	pass_fma(&p->prog);
 	prog_compact(&p->prog);
 	layout_weights(&p->prog, t);
-	return !p->arena.failed && start(&g, p, t, scratch) && group_build(&g) && group_store(&g) &&
-	       fill(&g, scratch) && group_merge(p, scratch) && group_columns(p, t) &&
-	       group_chain(p, t, scratch) &&
-	       plan_order(p, scratch) &&
-	       layout_activations(p, scratch) && (!beside || (plan_part(p, t) && plan_beside(p, t, scratch) && plan_halve(p, t, scratch))) &&
-	       plan_products(p, t) && plan_place(p) &&
-	       !p->arena.failed;
+	if (p->arena.failed || !start(&g, p, t, scratch) || !group_build(&g) || !group_store(&g) ||
+	    !fill(&g, scratch) || !group_merge(p, scratch) || !group_columns(p, t) || !group_chain(p, t, scratch) ||
+	    !plan_order(p, scratch) || !layout_activations(p, scratch) || !plan_partial(p, t, scratch))
+		return false;
+	if (beside && (!plan_part(p, t) || !plan_beside(p, t, scratch) || !plan_halve(p, t, scratch)))
+		return false;
+	if (beside)
+		plan_finish_parts(p);
+	return plan_products(p, t) && plan_place(p) && !p->arena.failed;
 }
 
 // Within the memory budget, if there is one. false: MEMORY is recorded.

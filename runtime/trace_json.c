@@ -94,7 +94,7 @@ static bool *step_nodes(const struct plan *p, const struct pstep *step)
 	for (int k = step->group; ok && k < step->group + step->ngroups; k++) {
 		for (int i = 0; i < p->groups[k].nroots; i++)
 			in[p->groups[k].roots[i]] = root[p->groups[k].roots[i]] = true;
-		if (p->groups[k].half == HALF_FINISH)
+		if (p->groups[k].half == HALF_FINISH && !plan_is_late(p, step, k))
 			finished[p->groups[k].main] = true;
 	}
 	for (int n = p->prog.n - 1; ok && n >= 0; n--) {
@@ -279,7 +279,7 @@ static json_t *whys(const struct plan *p, const struct pstep *s)
 		text_add(&t, "%s", k > s->group ? "; " : "");
 		for (int i = 0; s->ngroups > 1 && i < g->nroots; i++)
 			text_add(&t, "%sb%d", i ? ", " : "",
-			         g->half == HALF_CHUNKS ? g->scratch_buf : p->node_buf[g->roots[i]]);
+			         p->bufs[g->root_bufs[i]].node < 0 ? g->root_bufs[i] : p->node_buf[g->roots[i]]);
 		text_add(&t, "%s%s%s", g->half == HALF_FINISH ? " from the chunks of an earlier step" : "",
 		         s->ngroups > 1 ? ": " : "", g->why ? g->why : "");
 	}

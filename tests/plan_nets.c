@@ -407,7 +407,7 @@ const struct net_row net_rows[] = {
     {"softmax", softmax, 1, 0},
     {"log_softmax", log_softmax, 1, 0},
     {"layer_norm", layer_norm, 1, 0},
-    {"layer_norm_back", layer_norm_back, 3, 0},
+    {"layer_norm_back", layer_norm_back, 1, 0},
     {"linear_relu", linear_relu, 1, 0},
     {"two_outputs", two_outputs, 1, 0},
     {"sum_and_max", sum_and_max, 1, 0},
