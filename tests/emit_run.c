@@ -9,7 +9,12 @@
 #include <llvm-c/LLJIT.h>
 #include <llvm-c/Orc.h>
 #include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 const struct target run_targets[] = {
     {.name = "host 512", .vector_bytes = 64},
@@ -231,4 +236,23 @@ char *run_both(const struct kernel *k, const struct target *t, uint32_t seed)
 	run_free(&want);
 	run_free(&got);
 	return error;
+}
+
+void run_fail(const char *name, const struct target *t, const struct kernel *k, char *error)
+{
+	struct text text = {0};
+	if (!error)
+		return;
+	kernel_print(k, &text);
+	char *all = text_take(&text);
+	fail_msg("%s on %s: %s\n%s", name, t->name, error, all);
+}
+
+void run_prepare(struct kernel *k, const struct target *t)
+{
+	kpass_expand(k, t);
+	kpass_simplify(k, t);
+	kpass_bind(k, t);
+	char *error = kernel_verify(k, LEVEL_MACHINE);
+	assert_null(error);
 }

@@ -24,4 +24,13 @@ void run_free(struct run_data *d);
 // Both ways from equal buffers; NULL, or the first difference (malloc'ed). NaN equals NaN.
 char *run_both(const struct kernel *k, const struct target *t, uint32_t seed);
 
+void run_prepare(struct kernel *k, const struct target *t); // expanded and bound: what needs no other pass
+// Fails the test, printing k, unless error is NULL.
+void run_fail(const char *name, const struct target *t, const struct kernel *k, char *error);
+
+#define RUN_FRAME(BLOCKS)                                                                                          \
+	"kernel segments 0 scratch 4096\n  b0 f32 4096 global\n  b1 f32 4096 global\n  b2 i64 4096 global\n"   \
+	"  b3 f32 4096 global\n  b4 bool 4096 global\n  b5 f32 512 local\n  t0 5 3 1 4 1 5 9 2 6 0 7 8\n"      \
+	"phase " #BLOCKS "\n"
+
 #endif
