@@ -1,7 +1,11 @@
 // Attention and its gradients on the emulated GPU: chains of products on tensor cores or register tiles, and rows.
 // In:  a table of shapes, whole tiles and ragged ones, of every float type, causal or not. Out: the interpreter's
-// values, and as many kernels as the table says. Not here: bugs planted into such kernels (test_emu_product.c).
+// values, and as many kernels as the table says; bugs planted into the text of those kernels are noticed. Not here:
+// kernels of one product (test_emu_product.c).
 #include "emu_rows.h"
+#include "plant.h"
+
+#include <stdlib.h>
 
 struct row {
 	tgc_type type;
@@ -56,10 +60,51 @@ static void test_values(void **state)
 	emu_rows_check(TG_COUNT(rows), record, counts);
 }
 
+static const struct {
+	int row;
+	struct emu_bug bug;
+} planted[] = {
+    {1, {"no barrier before the softmax", "\ttg_barrier();\n", "", 1}},
+    {1, {"no barrier in the second product", "\ttg_barrier();\n", "", EMU_LAST}},
+    {1, {"a wait too late in the second product", "tg_cp_async_wait(1)", "tg_cp_async_wait(2)", EMU_LAST}},
+    {1, {"swapped fragments of probabilities", "x[1], y[0] + 0", "x[0], y[0] + 0", EMU_LAST}},
+    {1, {"swapped fragments of values", ", y[1] + 0", ", y[1] + 2", EMU_LAST}},
+    {1, {"probabilities of other keys", "tg_ldmatrix_x4(x[0], b", "tg_ldmatrix_x4(x[0], 8 + b", EMU_LAST}},
+    {1, {"a sum without half of its lanes", "_0, 16);", "_0, 8);", EMU_LAST}},
+    {1, {"a mask without the diagonal", " <= v", " < v", EMU_ALL}},
+    {3, {"a partial tile of values read past the end", "tg_cp_async16_if(v", "tg_cp_async16_if(1 || v", 0}},
+    {3, {"a sum with one key too many", " < 80;", " < 81;", EMU_LAST}},
+    {3, {"a column too many stored", "< 40) {", "< 41) {", 0}},
+};
+
+static void test_planted(void **state)
+{
+	int missed = 0;
+	(void)state;
+	for (int i = 0; i < TG_COUNT(planted); i++) {
+		struct tally t = {0};
+		tgc_tensor *outs[EMU_ROW_OUTS];
+		tgc_context *c = check_context("cuda-emu", 1);
+		assert_non_null(c);
+		int n = record(c, planted[i].row, outs);
+		emu_plant(&planted[i].bug);
+		check_tensors(c, n, outs, &t);
+		int changed = emu_planted();
+		emu_plant(NULL);
+		print_message("%-44s %.*s\n", planted[i].bug.what, (int)strcspn(t.message, "\n"), t.failed ? t.message : "-");
+		if (!changed)
+			fail_msg("%s: \"%s\" is in no kernel", planted[i].bug.what, planted[i].bug.from);
+		missed += !t.failed;
+		tgc_context_free(&c);
+	}
+	assert_int_equal(missed, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_values),
+	    cmocka_unit_test(test_planted),
 	};
 	return cmocka_run_group_tests_name("emu_attention", tests, NULL, NULL);
 }

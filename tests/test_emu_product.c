@@ -3,6 +3,7 @@
 // right as it is, in all orders, with copies early and late, and wrong or refused with each change. Not here:
 // other kernels (test_emu.c has those that are written by hand).
 #include "emu.h"
+#include "plant.h"
 #include "plan_look.h"
 
 #include <stdlib.h>
@@ -114,30 +115,13 @@ static char *run(const char *text)
 	return error;
 }
 
-static const struct bug {
-	const char *what, *from, *to;
-	bool all; // every occurrence, else the first
-} bugs[] = {
-    {"too few stages", "% 3u", "% 2u", true},
-    {"wrong wait count", "tg_cp_async_wait(1)", "tg_cp_async_wait(2)", false},
-    {"no barrier after the wait", "tg_cp_async_wait(1);\n\t\ttg_barrier();", "tg_cp_async_wait(1);", false},
-    {"copies of no group", "tg_cp_async_commit();", "", false},
-    {"a stage ahead too many", "% 3u", "% 3u + 1", false},
+static const struct emu_bug bugs[] = {
+    {"too few stages", "% 3u", "% 2u", EMU_ALL},
+    {"wrong wait count", "tg_cp_async_wait(1)", "tg_cp_async_wait(2)", 0},
+    {"no barrier after the wait", "tg_cp_async_wait(1);\n\t\ttg_barrier();", "tg_cp_async_wait(1);", 0},
+    {"copies of no group", "tg_cp_async_commit();", "", 0},
+    {"a stage ahead too many", "% 3u", "% 3u + 1", 0},
 };
-
-static char *changed(const char *text, const struct bug *b)
-{
-	struct text t = {0};
-	const char *at = strstr(text, b->from);
-	if (!at)
-		fail_msg("%s: \"%s\" is not in\n%s", b->what, b->from, text);
-	for (; at; at = b->all ? strstr(text, b->from) : NULL) {
-		text_add(&t, "%.*s%s", (int)(at - text), text, b->to);
-		text = at + strlen(b->from);
-	}
-	text_add(&t, "%s", text);
-	return text_take(&t);
-}
 
 static void test_planted(void **state)
 {
@@ -152,7 +136,9 @@ static void test_planted(void **state)
 		if (error)
 			fail_msg("%s: %s", types[t].name, error);
 		for (int i = 0; i < TG_COUNT(bugs); i++) {
-			char *text = changed(made.source.text, &bugs[i]);
+			char *text = emu_changed(made.source.text, &bugs[i]);
+			if (!text)
+				fail_msg("%s: \"%s\" is not in\n%s", bugs[i].what, bugs[i].from, made.source.text);
 			error = run(text);
 			print_message("%-5s %-28s %s\n", types[t].name, bugs[i].what, error ? error : "-");
 			if (!error)

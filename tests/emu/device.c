@@ -9,6 +9,7 @@
 
 #include "check_nvrtc.h"
 #include "emu.h"
+#include "plant.h"
 
 enum { TABLE = 4096, MAX_BUFS = 1024, CHUNK = 12, BIG = 1 << 22 };
 
@@ -22,6 +23,10 @@ struct emu_code {
 };
 static struct emu_code *table[TABLE];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+	const struct emu_bug *bug; // NULL: none
+	int number, changed;       // bugs so far; kernels that have this one
+} plant;
 
 // ---- compiling ----------------------------------------------------------------------------------------------
 
@@ -76,8 +81,32 @@ static void build(void *user, int chunk)
 static char *key_of(const struct kernel *k)
 {
 	struct text t = {0};
+	if (plant.bug)
+		text_add(&t, "bug %d\n", plant.number);
 	kernel_print(k, &t);
 	return text_take(&t);
+}
+
+void emu_plant(const struct emu_bug *b)
+{
+	plant.bug = b;
+	plant.number++;
+	plant.changed = 0;
+}
+
+int emu_planted(void)
+{
+	return plant.changed;
+}
+
+static void change(struct emu_code *c)
+{
+	char *text = plant.bug && c->source.text ? emu_changed(c->source.text, plant.bug) : NULL;
+	if (!text)
+		return;
+	free(c->source.text);
+	c->source.text = text;
+	plant.changed++;
 }
 
 static struct emu_code *code_new(const struct kernel *k, const struct target *t, char *key, char **error)
@@ -87,6 +116,7 @@ static struct emu_code *code_new(const struct kernel *k, const struct target *t,
 	snprintf(c->name, sizeof c->name, "k%d", serial++);
 	c->key = key;
 	*error = emit_cuda(k, t, c->name, &c->source);
+	change(c);
 	c->code.nphases = c->source.nphases;
 	for (int p = 0; p < c->source.nphases; p++)
 		c->code.blocks[p] = c->source.phases[p].blocks;
@@ -242,10 +272,11 @@ static char *run_both(struct stage *a, struct stage *b, int64_t serial)
 	int64_t threads = 0;
 	for (int p = 0; p < source->nphases; p++)
 		threads += source->phases[p].blocks * source->phases[p].threads;
-	char *error = run_phases(a, EMU_FORWARD, false, serial % 2);
+	// Where a warp goes ahead of others a barrier is missed that lies between them and their fragments.
+	char *error = run_phases(a, EMU_WARP, false, serial % 2);
 	if (error || threads > BIG) // long ones once
 		return error;
-	error = run_phases(b, serial % 2 ? EMU_WARP : EMU_REVERSE, true, serial % 2 == 0);
+	error = run_phases(b, serial % 2 ? EMU_FORWARD : EMU_REVERSE, true, serial % 2 == 0);
 	return error ? error : difference(a, b);
 }
 
