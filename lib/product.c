@@ -2,10 +2,12 @@
 // In:  a plan with its steps in order and strides. Out: steps marked where the estimates say so; for the runtime, sizes
 // and strides of a product. Plain: one result, operands in memory as they are (16-bit floats: widened on the way in,
 // rounded once on the way out), no windows, axes of each role so that they run as one; a bias along the columns may be
-// added. Anything else, and what is small or narrow, stays a generated kernel. Not here: calling one (runtime/cuda_lt.c).
-// Its other epilogues are not used (cublasLt.h of CUDA 13): RELU does not say what becomes of a NaN, which relu keeps; GELU
-// and DGELU neither their formula nor how exact it is; DRELU reads the bits that RELU_AUX writes, in an order that is not
-// told, and no buffer of a plan is that; BGRADA and BGRADB compute another group's result, and a step of a library has one.
+// added. Anything else, and what is small or narrow, stays a generated kernel. Not here: calling one
+// (runtime/cuda_lt.c). Its other epilogues are not used. cublasLt.h of CUDA 13 says of RELU "max(x, 0)", not what
+// becomes of a NaN, which relu keeps; of GELU and DGELU neither formula nor error (XLA's gemm rewriter and TensorRT-LLM
+// take it for the tanh form, others report erf). DRELU reads the bits that RELU_AUX writes, in an order that is not
+// told. BGRADA (of a row-major x'dy the right operand, dy) and BGRADB compute another group's result: they want a
+// weight gradient that is a plain product, but mostly an optimizer's update follows in its kernel.
 #include "plan.h"
 
 #include <stdlib.h>
