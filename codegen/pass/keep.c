@@ -2,8 +2,8 @@
 // exponentials of a softmax, which its sum and its quotient need. The first loop stores them in scratch, the
 // later one loads them. A long row lies where the later loop's result will: its lines are on their way while
 // the first loop computes, and the caches hold one row less. Requires the free level, before tile: loops that
-// stand side by side inside PAR loops, over one constant range. Keeps every bit: a value of the same type comes
-// back.
+// stand side by side inside PAR or SERIAL loops, over one constant range. Keeps every bit: a value of the same type
+// comes back.
 #include "codegen.h"
 
 #include <stdlib.h>
@@ -212,9 +212,11 @@ static void look(struct keep *s, int region)
 			match(s, first, later);
 			choose(s, later, trip);
 		}
-	for (int i = 0; i < r->n; i++)
-		if (k->insts[r->insts[i]].op == K_FOR && k->loops[k->insts[r->insts[i]].aux].kind == AXIS_PAR)
-			look(s, k->loops[k->insts[r->insts[i]].aux].body);
+	for (int i = 0; i < r->n; i++) {
+		const struct kinst *in = &k->insts[r->insts[i]];
+		if (in->op == K_FOR && (k->loops[in->aux].kind == AXIS_PAR || k->loops[in->aux].kind == AXIS_SERIAL))
+			look(s, k->loops[in->aux].body);
+	}
 }
 
 static int place_of(const struct keep *s, struct kcopy *cp, struct kept *x)
