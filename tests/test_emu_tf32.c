@@ -131,12 +131,14 @@ static void test_environment(void **state)
 		tgc_context_free(&c);
 	}
 	setenv("TGC_MATMUL_PRECISION", "fast", 1);
-	tgc_context *c = tgc_context_new(NULL);
+	tgc_context_options o = {.struct_size = sizeof o, .device = "interp"};
+	tgc_context *c = tgc_context_new(&o);
 	assert_int_equal(tgc_error_status(c), TGC_ERROR_ARG);
 	assert_non_null(strstr(tgc_error_message(c), "TGC_MATMUL_PRECISION is \"fast\", neither \"highest\" nor \"tf32\""));
 	tgc_context_free(&c);
 	unsetenv("TGC_MATMUL_PRECISION");
-	c = tgc_context_new(&(tgc_context_options){.struct_size = sizeof(tgc_context_options), .matmul_precision = (tgc_precision)7});
+	o.matmul_precision = (tgc_precision)7;
+	c = tgc_context_new(&o);
 	assert_int_equal(tgc_error_status(c), TGC_ERROR_ARG);
 	tgc_context_free(&c);
 }
