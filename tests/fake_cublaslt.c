@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "fake_cuda.h"
 
@@ -288,7 +287,7 @@ static void compute(const void *data)
 {
 	struct call c;
 	memcpy(&c, data, sizeof c);
-	nanosleep(&(struct timespec){.tv_nsec = 1000000L * c.milliseconds}, NULL);
+	fake_cuda_pass(c.milliseconds);
 	for (int64_t i = 0; i < c.d.batch; i++)
 		for (int64_t column = 0; column < (int64_t)c.d.columns; column++)
 			for (int64_t row = 0; row < (int64_t)c.d.rows; row++)

@@ -16,5 +16,6 @@ struct image {
 // Host code in the stream, or in the graph that is being captured: run(data) when its turn comes. Returns a driver's error.
 enum { FAKE_CALL_BYTES = 512 };
 int fake_cuda_enqueue(const char *name, void (*run)(const void *data), const void *data, unsigned long bytes);
+void fake_cuda_pass(int ms); // that host code takes so long on the device's clock
 
 #endif
