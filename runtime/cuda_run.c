@@ -380,7 +380,12 @@ static tgc_status send_block(struct tgc_context *c, struct cuda_plan *p, struct 
 	fill_slot(p, e, slot->data, leaf_data);
 	s = CUDA_CALL(c, "realize", cuMemcpyHtoDAsync, (uintptr_t)p->block->data, slot->data, (size_t)p->bytes,
 	              p->gpu->stream);
-	return s ? s : CUDA_CALL(c, "realize", cuEventRecord, slot->event, p->gpu->stream);
+	if (s)
+		return s;
+	s = CUDA_CALL(c, "realize", cuEventRecord, slot->event, p->gpu->stream);
+	if (s)
+		p->gpu->driver->cuStreamSynchronize(p->gpu->stream); // the copy still reads the slot, and nothing else tells when
+	return s;
 }
 
 // Steps before or behind the place where flags are looked at, and a look at them if these steps check something.

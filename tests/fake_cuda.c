@@ -162,7 +162,8 @@ struct op {
 	void *args[MAX_ARGS];
 };
 struct event {
-	int waits; // it is in the queue
+	int waits;      // it is in the queue
+	bool destroyed; // it goes once it is in the queue no more
 	uint64_t ns;
 };
 struct list {
@@ -170,6 +171,7 @@ struct list {
 	int n;
 };
 struct function {
+	struct function *next; // of its module
 	char name[80];
 	void *fn;
 	int nargs;
@@ -217,14 +219,18 @@ static void happen(struct event *e)
 {
 	e->ns = device_ns;
 	e->waits--;
+	if (!e->waits && e->destroyed)
+		free(e);
 }
 
 static int drain(void)
 {
 	rights(PROT_READ | PROT_WRITE);
-	for (struct op *o = queue.first; o && !sticky; o = o->next) {
+	for (struct op *o = queue.first; o; o = o->next) {
 		char *error = NULL;
 		device_ns += OP_NS;
+		if (sticky && o->kind != EVENT)
+			continue;
 		if (o->kind == LAUNCH)
 			error = emu_launch(&o->launch);
 		else if (o->kind == CALL)
@@ -414,9 +420,11 @@ static int cuEventCreate(void **event, unsigned flags)
 	return 0;
 }
 
-static int cuEventDestroy(void *event)
+static int cuEventDestroy(struct event *event)
 {
-	free(event);
+	event->destroyed = true;
+	if (!event->waits)
+		free(event);
 	return 0;
 }
 
@@ -448,6 +456,7 @@ static int cuEventElapsedTime(float *ms, struct event *begun, struct event *ende
 
 static struct module {
 	struct module *next;
+	struct function *functions;
 	struct emu_library *library;
 } *modules;
 
@@ -479,6 +488,10 @@ static int unload(struct module **at)
 	if (!m)
 		return 400;
 	*at = m->next;
+	for (struct function *f = m->functions, *next; f; f = next) {
+		next = f->next;
+		free(f);
+	}
 	emu_library_free(m->library);
 	free(m);
 	return 0;
@@ -505,11 +518,14 @@ static int cuModuleGetFunction(void **function, void *module, const char *name)
 {
 	char count_name[96];
 	ENTER;
+	struct module *m = module;
 	struct function *f = calloc(1, sizeof *f);
+	f->next = m->functions;
+	m->functions = f;
 	snprintf(f->name, sizeof f->name, "%s", name);
 	snprintf(count_name, sizeof count_name, "%s_nargs", name);
-	f->fn = emu_function(((struct module *)module)->library, name);
-	const int *n = emu_function(((struct module *)module)->library, count_name);
+	f->fn = emu_function(m->library, name);
+	const int *n = emu_function(m->library, count_name);
 	f->nargs = n ? *n : 0;
 	*function = f;
 	return f->fn && n ? 0 : 500;
