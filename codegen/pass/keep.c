@@ -14,7 +14,7 @@ struct kept {
 	int inst; // in the first loop
 	int buf;  // in the new kernel; K_NONE: not made yet
 	int into; // the later loop's store whose place it takes; K_NONE: scratch
-	int64_t elems;
+	int64_t elems, bytes;
 };
 struct keep {
 	const struct kernel *k;
@@ -26,7 +26,6 @@ struct keep {
 	int32_t *held; // by instruction of a later loop: which of kept it is, plus one
 	struct kept kept[MAX_KEPT];
 	int n, busy; // busy: the instruction that is being copied as it is
-	int64_t bytes;
 };
 
 static bool in_body(const struct kernel *k, int v, int loop)
@@ -125,10 +124,9 @@ static void choose(struct keep *s, int later, int64_t elems)
 			continue;
 		struct kept *x = kept_of(s, s->same[v]);
 		int64_t bytes = elems * (int64_t)tgc_type_bytes((tgc_type)k->insts[v].type);
-		if (!x && s->n < MAX_KEPT && s->bytes + bytes <= s->t->l2_bytes / 4) {
+		if (!x && s->n < MAX_KEPT && bytes <= s->t->l2_bytes / 2) {
 			x = &s->kept[s->n++];
-			*x = (struct kept){s->same[v], K_NONE, K_NONE, elems};
-			s->bytes += bytes;
+			*x = (struct kept){s->same[v], K_NONE, K_NONE, elems, bytes};
 		}
 		s->held[v] = x ? (int32_t)(x - s->kept) + 1 : 0;
 	}
@@ -175,8 +173,7 @@ static void take_results_place(struct keep *s)
 	for (int i = 0; i < s->n && !kernel_streams(k, s->t); i++) {
 		struct kept *x = &s->kept[i];
 		int reader = reader_of(s, i);
-		if (reader == K_NONE ||
-		    x->elems * (int64_t)tgc_type_bytes((tgc_type)k->insts[x->inst].type) <= s->t->l1_bytes)
+		if (reader == K_NONE || x->bytes <= s->t->l1_bytes)
 			continue;
 		const struct kregion *r = &k->regions[k->insts[reader].region];
 		bool behind = false;
@@ -185,6 +182,24 @@ static void take_results_place(struct keep *s)
 				x->into = r->insts[j];
 			behind |= r->insts[j] == reader;
 		}
+	}
+}
+
+// Scratch holds a quarter of the second cache; what it does not hold is computed again.
+static void drop_what_does_not_fit(struct keep *s)
+{
+	int64_t bytes = 0;
+	for (int i = 0; i < s->n; i++) {
+		struct kept *x = &s->kept[i];
+		if (x->into != K_NONE)
+			continue;
+		if (bytes + x->bytes <= s->t->l2_bytes / 4) {
+			bytes += x->bytes;
+			continue;
+		}
+		x->inst = K_NONE;
+		for (int v = 0; v < s->k->n; v++)
+			s->held[v] = s->held[v] == i + 1 ? 0 : s->held[v];
 	}
 }
 
@@ -296,6 +311,7 @@ void kpass_keep(struct kernel *k, const struct target *t)
 					look(&s, k->loops[in->aux].body);
 			}
 		take_results_place(&s);
+		drop_what_does_not_fit(&s);
 		if (s.n)
 			kernel_rebuild_phases(k, phase, NULL, &s);
 	} else {
