@@ -185,6 +185,19 @@ static const struct far {
      "          for lane %8 = 0 .. 8 {\n"
      "            %9 = affine 0 16*%6 8*%7 1*%8\n"
      "            %10 = load b6 [%9]\n"},
+    {"and of more rows sixteen at a time",
+     RUN_FRAME(0) "  for par %0 = 0 .. 8 {\n"
+              "    for par %1 = 0 .. 256 {\n"
+              "      for red %2 = 0 .. 16 carry %3 = f32:0 add {\n"
+              "        %4 = affine 0 1*%1 256*%2\n"
+              "        %5 = load b0 [%4]\n"
+              "        %6 = add f32 %3, %5\n"
+              "      } yield %6 -> %7\n"
+              "      %8 = affine 0 256*%0 1*%1\n"
+              "      store b1 [%8] %7\n"
+              "    }\n"
+              "  }\n",
+     true, 0, 4, "= affine 3840 "},
 };
 
 static int count(const char *text, const char *what)

@@ -7,13 +7,15 @@
 
 #include <stdlib.h>
 
-enum { ROWS = 8, MIN_ROW = 1024, PANEL_BYTES = 16 << 10, MIN_PANEL = 64, WHOLE = 16, MIN_PANELS = 8, MAX_CARRIES = 4 };
+enum { ROWS = 8, PLAIN = 4, MIN_ROW = 1024, PANEL_BYTES = 16 << 10, MIN_PANEL = 64, WHOLE = 16, MIN_PANELS = 8 };
+enum { MAX_CARRIES = 4 };
 enum mode { AS_IS, ADD, FINISH };
 
 struct columns {
 	const struct target *t;
 	int loop, red;
 	int64_t n, width, trip;
+	int64_t at_once;        // rows that are added to an accumulator while it is in a register
 	int acc[MAX_CARRIES];   // buffers in the new kernel: of a chunk
 	int total[MAX_CARRIES]; // of the chunks so far; acc where there is one
 	enum mode mode;         // of the copy being made
@@ -129,6 +131,8 @@ static bool choose(struct columns *s, const struct kernel *k, int loop)
 	if (s->red < 0 || !distance(k, s->red, &s->trip) || s->trip < ROWS)
 		return false;
 	bytes = row_bytes(k, loop, s->red);
+	bool plain = kernel_region_work(k, k->loops[s->red].body) <= PLAIN;
+	s->at_once = plain && s->trip >= 2 * ROWS ? 2 * ROWS : ROWS;
 	s->width = panel(s->n, around, column_bytes(k, s->red));
 	return around * (s->n / s->width) >= MIN_PANELS && around * s->n * s->trip * bytes > s->t->l2_bytes &&
 	       s->width * column_bytes(k, s->red) * (s->trip > TILE_TERMS ? 2 : 1) <= s->t->l2_bytes / 4;
@@ -231,13 +235,15 @@ static void some_rows(struct kcopy *cp, int from, int row, int64_t rows)
 // Rows [row, row + n).
 static void add_rows(struct kcopy *cp, int from, int row, int64_t n)
 {
+	const struct columns *s = cp->user;
 	struct kbuild *b = cp->b;
-	int steps = kb_for(b, AXIS_SERIAL, kb_int(b, 0), kb_int(b, n / ROWS), 0, NULL, NULL);
+	int64_t whole = n / s->at_once, rest = n % s->at_once;
+	int steps = kb_for(b, AXIS_SERIAL, kb_int(b, 0), kb_int(b, whole), 0, NULL, NULL);
 	int v[] = {row, kb_index(b, steps)};
-	some_rows(cp, from, kb_affine(b, 0, 2, (int64_t[]){1, ROWS}, v), ROWS);
+	some_rows(cp, from, kb_affine(b, 0, 2, (int64_t[]){1, s->at_once}, v), s->at_once);
 	kb_end(b, steps, NULL);
-	if (n % ROWS)
-		some_rows(cp, from, kb_iadd(b, row, kb_int(b, n / ROWS * ROWS)), n % ROWS);
+	if (rest)
+		some_rows(cp, from, kb_iadd(b, row, kb_int(b, whole * s->at_once)), rest);
 }
 
 static void one_chunk(struct kcopy *cp, int from, int row, int64_t n)
