@@ -89,6 +89,44 @@ static void test_asked_ahead(void **state)
 	          "    }\n"                                                                                    \
 	          "  }\n"
 
+// Rows of 256, so far apart, whose numbers lie in memory.
+#define GATHER(APART)                                                                                          \
+	RUN_FRAME(4) "  for block %0 = 0 .. 4 {\n"                                                             \
+	             "    %1 = load b2 [%0]\n"                                                                 \
+	             "    %2 = minimum i64 %1, 14\n"                                                           \
+	             "    %3 = maximum i64 %2, 0\n"                                                            \
+	             "    for serial %4 = 0 .. 32 {\n"                                                         \
+	             "      for lane %5 = 0 .. 8 {\n"                                                          \
+	             "        %6 = affine 0 " APART "*%3 8*%4 1*%5\n"                                          \
+	             "        %7 = load b0 [%6]\n"                                                             \
+	             "        %8 = affine 0 256*%0 8*%4 1*%5\n"                                                \
+	             "        store b1 [%8] %7\n"                                                              \
+	             "      }\n"                                                                               \
+	             "    }\n"                                                                                 \
+	             "  }\n"
+#define ROW_SUMS(STORE)                                                                                        \
+	RUN_FRAME(16) "  for block %0 = 0 .. 16 {\n"                                                           \
+	              "    for lane %1 = 0 .. 8 carry %2 = f32:0 add {\n"                                      \
+	              "      for serial %3 = 0 .. 31 carry %4 = f32:0 add {\n"                                 \
+	              "        %5 = affine 0 256*%0 1*%1 8*%3\n"                                               \
+	              "        %6 = load b0 [%5]\n"                                                            \
+	              "        %7 = add f32 %4, %6\n"                                                          \
+	              "      } yield %7 -> %8\n"                                                               \
+	              "    } yield %8 -> %9\n" STORE                                                           \
+	              "  }\n"
+#define COLUMN_SUMS(ROWS, PLACE)                                                                               \
+	RUN_FRAME(0) "  for par %0 = 0 .. 8 {\n"                                                               \
+	             "    for par %1 = 0 .. 256 {\n"                                                           \
+	             "      for red %2 = 0 .. " ROWS " carry %3 = f32:0 add {\n"                               \
+	             "        %4 = affine 0 " PLACE "\n"                                                       \
+	             "        %5 = load b0 [%4]\n"                                                             \
+	             "        %6 = add f32 %3, %5\n"                                                           \
+	             "      } yield %6 -> %7\n"                                                                \
+	             "      %8 = affine 0 256*%0 1*%1\n"                                                       \
+	             "      store b1 [%8] %7\n"                                                                \
+	             "    }\n"                                                                                 \
+	             "  }\n"
+
 static const struct far {
 	const char *name, *text;
 	bool passes;               // first
@@ -98,60 +136,15 @@ static const struct far {
     {"a row that two loops read is fetched ahead by the second", TWO_LOOPS("0"), false, 1, 1, NULL},
     {"where they begin at other places it is not", TWO_LOOPS("8"), false, 0, 1, NULL},
     {"rows whose numbers lie in memory are fetched an iteration ahead",
-     RUN_FRAME(4) "  for block %0 = 0 .. 4 {\n"
-              "    %1 = load b2 [%0]\n"
-              "    %2 = minimum i64 %1, 14\n"
-              "    %3 = maximum i64 %2, 0\n"
-              "    for serial %4 = 0 .. 32 {\n"
-              "      for lane %5 = 0 .. 8 {\n"
-              "        %6 = affine 0 256*%3 8*%4 1*%5\n"
-              "        %7 = load b0 [%6]\n"
-              "        %8 = affine 0 256*%0 8*%4 1*%5\n"
-              "        store b1 [%8] %7\n"
-              "      }\n"
-              "    }\n"
-              "  }\n",
-     false, 1, 1, NULL},
+     GATHER("256"), false, 1, 1, NULL},
     {"short ones are not",
-     RUN_FRAME(4) "  for block %0 = 0 .. 4 {\n"
-              "    %1 = load b2 [%0]\n"
-              "    %2 = minimum i64 %1, 14\n"
-              "    %3 = maximum i64 %2, 0\n"
-              "    for serial %4 = 0 .. 32 {\n"
-              "      for lane %5 = 0 .. 8 {\n"
-              "        %6 = affine 0 128*%3 8*%4 1*%5\n"
-              "        %7 = load b0 [%6]\n"
-              "        %8 = affine 0 256*%0 8*%4 1*%5\n"
-              "        store b1 [%8] %7\n"
-              "      }\n"
-              "    }\n"
-              "  }\n",
-     false, 0, 1, NULL},
+     GATHER("128"), false, 0, 1, NULL},
     {"what only reads, and far more than the caches hold, asks a page ahead",
-     RUN_FRAME(16) "  for block %0 = 0 .. 16 {\n"
-               "    for lane %1 = 0 .. 8 carry %2 = f32:0 add {\n"
-               "      for serial %3 = 0 .. 31 carry %4 = f32:0 add {\n"
-               "        %5 = affine 0 256*%0 1*%1 8*%3\n"
-               "        %6 = load b0 [%5]\n"
-               "        %7 = add f32 %4, %6\n"
-               "      } yield %7 -> %8\n"
-               "    } yield %8 -> %9\n"
-               "    %10 = lt bool %9, f32:0\n"
-               "    store b4 [%0] %10\n"
-               "  }\n",
+     ROW_SUMS("    %10 = lt bool %9, f32:0\n"
+              "    store b4 [%0] %10\n"),
      false, 1, 0, NULL},
     {"what also writes as much does not",
-     RUN_FRAME(16) "  for block %0 = 0 .. 16 {\n"
-               "    for lane %1 = 0 .. 8 carry %2 = f32:0 add {\n"
-               "      for serial %3 = 0 .. 31 carry %4 = f32:0 add {\n"
-               "        %5 = affine 0 256*%0 1*%1 8*%3\n"
-               "        %6 = load b0 [%5]\n"
-               "        %7 = add f32 %4, %6\n"
-               "      } yield %7 -> %8\n"
-               "    } yield %8 -> %9\n"
-               "    store b1 [%0] %9\n"
-               "  }\n",
-     false, 0, 0, NULL},
+     ROW_SUMS("    store b1 [%0] %9\n"), false, 0, 0, NULL},
     {"a matrix is transposed along the rows that are read, by whole lines",
      RUN_FRAME(0) "  for par %0 = 0 .. 64 {\n"
               "    for par %1 = 0 .. 64 {\n"
@@ -167,36 +160,14 @@ static const struct far {
      "        for unroll %3 = 0 .. 8 {\n"
      "          for unroll %4 = 0 .. 2 {\n"
      "            for lane %5 = 0 .. 8 {\n"},
-    {"columns are summed by rows, eight at a time and then the rest",
-     RUN_FRAME(0) "  for par %0 = 0 .. 8 {\n"
-              "    for par %1 = 0 .. 256 {\n"
-              "      for red %2 = 0 .. 9 carry %3 = f32:0 add {\n"
-              "        %4 = affine 0 256*%0 1*%1 256*%2\n"
-              "        %5 = load b0 [%4]\n"
-              "        %6 = add f32 %3, %5\n"
-              "      } yield %6 -> %7\n"
-              "      %8 = affine 0 256*%0 1*%1\n"
-              "      store b1 [%8] %7\n"
-              "    }\n"
-              "  }\n",
+    {"columns are summed by rows, eight at a time and then the rest", COLUMN_SUMS("9", "256*%0 1*%1 256*%2"),
      true, 0, 4,
      "      for serial %6 = 0 .. 16 {\n"
      "        for unroll %7 = 0 .. 2 {\n"
      "          for lane %8 = 0 .. 8 {\n"
      "            %9 = affine 0 16*%6 8*%7 1*%8\n"
      "            %10 = load b6 [%9]\n"},
-    {"and of more rows sixteen at a time",
-     RUN_FRAME(0) "  for par %0 = 0 .. 8 {\n"
-              "    for par %1 = 0 .. 256 {\n"
-              "      for red %2 = 0 .. 16 carry %3 = f32:0 add {\n"
-              "        %4 = affine 0 1*%1 256*%2\n"
-              "        %5 = load b0 [%4]\n"
-              "        %6 = add f32 %3, %5\n"
-              "      } yield %6 -> %7\n"
-              "      %8 = affine 0 256*%0 1*%1\n"
-              "      store b1 [%8] %7\n"
-              "    }\n"
-              "  }\n",
+    {"and of more rows sixteen at a time", COLUMN_SUMS("16", "1*%1 256*%2"),
      true, 0, 4, "= affine 3840 "},
 };
 

@@ -10,34 +10,32 @@ static void keep_long(struct kernel *k, const struct target *t)
 	kpass_keep(k, &small);
 }
 
+// Rows of 64: the sum of their exponentials, %7, each of which, %5, is kept by KEEP.
+#define EXP_SUM(KEEP)                                                                                          \
+	"phase 0\n"                                                                                            \
+	"  for par %0 = 0 .. 16 {\n"                                                                           \
+	"    for red %1 = 0 .. 64 carry %2 = f32:0 add {\n"                                                    \
+	"      %3 = affine 0 64*%0 1*%1\n"                                                                     \
+	"      %4 = load b0 [%3]\n"                                                                            \
+	"      %5 = exp f32 %4\n" KEEP                                                                         \
+	"      %6 = add f32 %2, %5\n"                                                                          \
+	"    } yield %6 -> %7\n"
+// Behind it: each exponential, computed again, over the sum.
+#define QUOTIENTS(STORE)                                                                                       \
+	"    for par %8 = 0 .. 64 {\n"                                                                         \
+	"      %9 = affine 0 64*%0 1*%8\n"                                                                     \
+	"      %10 = load b0 [%9]\n"                                                                           \
+	"      %11 = exp f32 %10\n"                                                                            \
+	"      %12 = div f32 %11, %7\n" STORE                                                                  \
+	"    }\n"                                                                                              \
+	"  }\n"
+
 static const struct kernel_row rows[] = {
     // Keeping.
     {"the exponentials of a softmax", kpass_keep,
-     "phase 0\n"
-     "  for par %0 = 0 .. 16 {\n"
-     "    for red %1 = 0 .. 64 carry %2 = f32:0 add {\n"
-     "      %3 = affine 0 64*%0 1*%1\n"
-     "      %4 = load b0 [%3]\n"
-     "      %5 = exp f32 %4\n"
-     "      %6 = add f32 %2, %5\n"
-     "    } yield %6 -> %7\n"
-     "    for par %8 = 0 .. 64 {\n"
-     "      %9 = affine 0 64*%0 1*%8\n"
-     "      %10 = load b0 [%9]\n"
-     "      %11 = exp f32 %10\n"
-     "      %12 = div f32 %11, %7\n"
-     "      store b1 [%9] %12\n"
-     "    }\n"
-     "  }\n",
-     "phase 0\n"
-     "  for par %0 = 0 .. 16 {\n"
-     "    for red %1 = 0 .. 64 carry %2 = f32:0 add {\n"
-     "      %3 = affine 0 64*%0 1*%1\n"
-     "      %4 = load b0 [%3]\n"
-     "      %5 = exp f32 %4\n"
-     "      store b6 [%1] %5\n"
-     "      %6 = add f32 %2, %5\n"
-     "    } yield %6 -> %7\n"
+     EXP_SUM("")
+     QUOTIENTS("      store b1 [%9] %12\n"),
+     EXP_SUM("      store b6 [%1] %5\n")
      "    for par %8 = 0 .. 64 {\n"
      "      %9 = affine 0 64*%0 1*%8\n"
      "      %10 = load b6 [%8]\n"
@@ -83,31 +81,9 @@ static const struct kernel_row rows[] = {
      "    }\n"
      "  }\n"},
     {"a long row where the result will be", keep_long,
-     "phase 0\n"
-     "  for par %0 = 0 .. 16 {\n"
-     "    for red %1 = 0 .. 64 carry %2 = f32:0 add {\n"
-     "      %3 = affine 0 64*%0 1*%1\n"
-     "      %4 = load b0 [%3]\n"
-     "      %5 = exp f32 %4\n"
-     "      %6 = add f32 %2, %5\n"
-     "    } yield %6 -> %7\n"
-     "    for par %8 = 0 .. 64 {\n"
-     "      %9 = affine 0 64*%0 1*%8\n"
-     "      %10 = load b0 [%9]\n"
-     "      %11 = exp f32 %10\n"
-     "      %12 = div f32 %11, %7\n"
-     "      store b1 [%9] %12\n"
-     "    }\n"
-     "  }\n",
-     "phase 0\n"
-     "  for par %0 = 0 .. 16 {\n"
-     "    for red %1 = 0 .. 64 carry %2 = f32:0 add {\n"
-     "      %3 = affine 0 64*%0 1*%1\n"
-     "      %4 = load b0 [%3]\n"
-     "      %5 = exp f32 %4\n"
-     "      store b1 [%3] %5\n"
-     "      %6 = add f32 %2, %5\n"
-     "    } yield %6 -> %7\n"
+     EXP_SUM("")
+     QUOTIENTS("      store b1 [%9] %12\n"),
+     EXP_SUM("      store b1 [%3] %5\n")
      "    for par %8 = 0 .. 64 {\n"
      "      %9 = affine 0 64*%0 1*%8\n"
      "      %10 = load b1 [%9]\n"
@@ -116,32 +92,10 @@ static const struct kernel_row rows[] = {
      "    }\n"
      "  }\n"},
     {"a long row whose result goes elsewhere in it: in scratch", keep_long,
-     "phase 0\n"
-     "  for par %0 = 0 .. 16 {\n"
-     "    for red %1 = 0 .. 64 carry %2 = f32:0 add {\n"
-     "      %3 = affine 0 64*%0 1*%1\n"
-     "      %4 = load b0 [%3]\n"
-     "      %5 = exp f32 %4\n"
-     "      %6 = add f32 %2, %5\n"
-     "    } yield %6 -> %7\n"
-     "    for par %8 = 0 .. 64 {\n"
-     "      %9 = affine 0 64*%0 1*%8\n"
-     "      %10 = load b0 [%9]\n"
-     "      %11 = exp f32 %10\n"
-     "      %12 = div f32 %11, %7\n"
-     "      %13 = affine 63 64*%0 -1*%8\n"
-     "      store b1 [%13] %12\n"
-     "    }\n"
-     "  }\n",
-     "phase 0\n"
-     "  for par %0 = 0 .. 16 {\n"
-     "    for red %1 = 0 .. 64 carry %2 = f32:0 add {\n"
-     "      %3 = affine 0 64*%0 1*%1\n"
-     "      %4 = load b0 [%3]\n"
-     "      %5 = exp f32 %4\n"
-     "      store b6 [%1] %5\n"
-     "      %6 = add f32 %2, %5\n"
-     "    } yield %6 -> %7\n"
+     EXP_SUM("")
+     QUOTIENTS("      %13 = affine 63 64*%0 -1*%8\n"
+               "      store b1 [%13] %12\n"),
+     EXP_SUM("      store b6 [%1] %5\n")
      "    for par %8 = 0 .. 64 {\n"
      "      %9 = load b6 [%8]\n"
      "      %10 = div f32 %9, %7\n"
@@ -150,14 +104,7 @@ static const struct kernel_row rows[] = {
      "    }\n"
      "  }\n"},
     {"a long row that two loops need, the first of which stores: in scratch", keep_long,
-     "phase 0\n"
-     "  for par %0 = 0 .. 16 {\n"
-     "    for red %1 = 0 .. 64 carry %2 = f32:0 add {\n"
-     "      %3 = affine 0 64*%0 1*%1\n"
-     "      %4 = load b0 [%3]\n"
-     "      %5 = exp f32 %4\n"
-     "      %6 = add f32 %2, %5\n"
-     "    } yield %6 -> %7\n"
+     EXP_SUM("")
      "    for red %8 = 0 .. 64 carry %9 = f32:0 add {\n"
      "      %10 = affine 0 64*%0 1*%8\n"
      "      %11 = load b0 [%10]\n"
@@ -176,15 +123,7 @@ static const struct kernel_row rows[] = {
      "    %24 = lt bool %23, f32:0\n"
      "    store b3 [%0] %24\n"
      "  }\n",
-     "phase 0\n"
-     "  for par %0 = 0 .. 16 {\n"
-     "    for red %1 = 0 .. 64 carry %2 = f32:0 add {\n"
-     "      %3 = affine 0 64*%0 1*%1\n"
-     "      %4 = load b0 [%3]\n"
-     "      %5 = exp f32 %4\n"
-     "      store b6 [%1] %5\n"
-     "      %6 = add f32 %2, %5\n"
-     "    } yield %6 -> %7\n"
+     EXP_SUM("      store b6 [%1] %5\n")
      "    for red %8 = 0 .. 64 carry %9 = f32:0 add {\n"
      "      %10 = affine 0 64*%0 1*%8\n"
      "      %11 = load b6 [%8]\n"

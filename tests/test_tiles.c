@@ -18,10 +18,19 @@ struct size {
 	bool turned; // the left one lies [k][m]
 };
 
+static struct kernel *parsed(struct text *t)
+{
+	char *text = text_take(t), *error = NULL;
+	struct kernel *k = kernel_parse(text, &error);
+	if (!k)
+		fail_msg("%s\n%s", error, text);
+	free(text);
+	return k;
+}
+
 static struct kernel *product(const struct size *s)
 {
 	struct text t = {0};
-	char *error = NULL;
 	text_add(&t, "kernel segments 0 scratch 0\n  b0 f32 %lld global\n  b1 f32 %lld global\n  b2 f32 %lld global\n",
 	         (long long)(s->m * s->k), (long long)(s->k * s->n), (long long)(s->m * s->n));
 	text_add(&t, "phase 0\n  for par %%0 = 0 .. %lld {\n    for par %%1 = 0 .. %lld {\n", (long long)s->m,
@@ -32,12 +41,7 @@ static struct kernel *product(const struct size *s)
 	text_add(&t, "        %%6 = affine 0 1*%%1 %lld*%%2\n        %%7 = load b1 [%%6]\n", (long long)s->n);
 	text_add(&t, "        %%8 = fma f32 %%5, %%7, %%3\n      } yield %%8 -> %%9\n");
 	text_add(&t, "      %%10 = affine 0 %lld*%%0 1*%%1\n      store b2 [%%10] %%9\n    }\n  }\n", (long long)s->n);
-	char *text = text_take(&t);
-	struct kernel *k = kernel_parse(text, &error);
-	if (!k)
-		fail_msg("%s\n%s", error, text);
-	free(text);
-	return k;
+	return parsed(&t);
 }
 
 static char *after_passes(struct kernel *k, const struct target *t)
@@ -133,7 +137,6 @@ static void test_values(void **state)
 static struct kernel *turned(int ops)
 {
 	struct text t = {0};
-	char *error = NULL;
 	text_add(&t, "kernel segments 0 scratch 0\n  b0 f32 4096 global\n  b1 f32 4096 global\nphase 0\n"
 	             "  for par %%0 = 0 .. 64 {\n    for par %%1 = 0 .. 64 {\n      %%2 = affine 0 1*%%0 64*%%1\n"
 	             "      %%3 = load b0 [%%2]\n");
@@ -141,12 +144,7 @@ static struct kernel *turned(int ops)
 		text_add(&t, "      %%%d = mul f32 %%%d, %%3\n", 4 + i, 3 + i);
 	text_add(&t, "      %%%d = affine 0 64*%%0 1*%%1\n      store b1 [%%%d] %%%d\n    }\n  }\n", 4 + ops, 4 + ops,
 	         3 + ops);
-	char *text = text_take(&t);
-	struct kernel *k = kernel_parse(text, &error);
-	if (!k)
-		fail_msg("%s\n%s", error, text);
-	free(text);
-	return k;
+	return parsed(&t);
 }
 
 // Blocks that are transposed in registers pay for little work only: replicas of a long body take long to compile.
