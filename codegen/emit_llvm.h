@@ -82,7 +82,7 @@ struct emit {
 	const char *error; // the first; not malloc'ed
 };
 
-// ---- emit_llvm.c ----
+// ---- emit_llvm.c: an instruction, with the loop that it may be ----
 void emit_inst(struct emit *e, int inst);
 
 // ---- emit_llvm_analyse.c: what each value varies over ----

@@ -145,7 +145,7 @@ static int row_number(const struct emit *e, int load, int64_t *step)
 static void find_number(struct emit *e, int number, int body, LLVMValueRef *next)
 {
 	const struct kregion *r = &e->k->regions[body];
-	bool *take = ARENA_ARRAY(&e->arena, bool, e->k->n), loads;
+	bool *take = ARENA_ARRAY(&e->arena, bool, e->k->n), loads = false;
 	struct ecombo none = {0};
 	if (!take)
 		return;

@@ -14,12 +14,9 @@
 
 #include <stdlib.h>
 
-enum { MAX_STAGES = 12, MAX_ROOTS = 20, MAX_SHARED = 4, MIN_BLOCKS = 8, MIN_ELEMS = 4096 };
+enum { MAX_STAGES = 12, MAX_ROOTS = 20, MIN_BLOCKS = 8, MIN_ELEMS = 4096 };
 enum { TILE_ROWS = 32, SLICE_BYTES = 40 << 10 }; // GPU: of tiles of products; for their slices, and for reductions
 
-struct axes { // where each shared index is an axis of a value
-	int8_t at[MAX_SHARED];
-};
 struct link {
 	struct source *reads; // malloc'ed
 	int nreads;
@@ -52,7 +49,7 @@ struct chaining {
 	int32_t *reader_at, *reader; // by pnode: the first of them in the list of readers
 	bool *must;                  // by pnode: an output
 	int32_t *seen;               // by pnode: the walk that met it
-	struct axes *axes;           // by pnode: of that walk
+	struct shared_axes *axes;           // by pnode: of that walk
 	int32_t *stack;
 	int32_t *counted; // by pnode: the trial that counted its bytes
 	int32_t walk, trial;
@@ -144,13 +141,8 @@ static bool learn(struct chaining *g)
 }
 
 // ---- shared indices -----------------------------------------------------------------------------------------
-static bool same_axes(const struct trial *t, struct axes a, struct axes b)
-{
-	return !memcmp(a.at, b.at, (size_t)t->shared);
-}
-
 // Notes whether the last shared axis is one that a contraction tiles.
-static void note_contraction(const struct pnode *n, struct axes a, struct trial *t)
+static void note_contraction(const struct pnode *n, struct shared_axes a, struct trial *t)
 {
 	const struct tg_caxis *x = (const struct tg_caxis *)(const void *)n->attr;
 
@@ -160,7 +152,7 @@ static void note_contraction(const struct pnode *n, struct axes a, struct trial 
 }
 
 // Bytes of a value in memory that all indices of the last shared axis read.
-static double resident(const struct prog *p, int node, struct axes a, const struct trial *t)
+static double resident(const struct prog *p, int node, struct shared_axes a, const struct trial *t)
 {
 	double bytes = (double)prog_elems(p, node) * (double)tgc_type_bytes((tgc_type)p->nodes[node].type);
 
@@ -176,27 +168,19 @@ static bool in_chain(const struct chaining *g, int node, int chain, int other)
 	return g->root_of[node] >= 0 && (g->root_of[node] == chain || g->root_of[node] == other);
 }
 
-// A root of the chain is asked for at the shared indices only.
-static bool aligned(const struct prog *p, int node, struct axes a, const struct trial *t)
-{
-	for (int i = 0; i < t->shared; i++)
-		if (a.at[i] != shared_axis(&p->nodes[node], i))
-			return false;
-	return true;
-}
-
-// Visits a value with its axes; false: it may be asked for outside of the block.
-static bool visit(struct chaining *g, int node, struct axes a, int *n, const int *chains, int member,
+// Visits a value with its axes; false: it may be asked for outside of the block. A root of the chain is asked for at the
+// shared indices only.
+static bool visit(struct chaining *g, int node, struct shared_axes a, int *n, const int *chains, int member,
                   struct trial *t)
 {
 	const struct plan *p = g->p;
 	bool chained = in_chain(g, node, chains[0], chains[1]);
 	bool loaded = p->node_buf[node] >= 0 && g->member_of[node] != member;
 
-	if (chained && !aligned(&p->prog, node, a, t))
+	if (chained && !shared_equal(a, shared_leading(&p->prog.nodes[node], t->shared), t->shared))
 		return false;
 	if (g->seen[node] == g->walk)
-		return same_axes(t, g->axes[node], a) || (loaded && !chained) ||
+		return shared_equal(g->axes[node], a, t->shared) || (loaded && !chained) ||
 		       op_info[p->prog.nodes[node].op].cls == CLASS_SOURCE;
 	g->seen[node] = g->walk;
 	g->axes[node] = a;
@@ -216,28 +200,18 @@ static bool walk_member(struct chaining *g, int member, const int *chains, struc
 	int n = 0;
 
 	g->walk++;
-	for (int i = 0; i < a->nroots; i++) {
-		struct axes at;
-
-		for (int k = 0; k < t->shared; k++)
-			at.at[k] = (int8_t)shared_axis(&p->nodes[a->roots[i]], k);
-		if (!visit(g, a->roots[i], at, &n, chains, member, t))
+	for (int i = 0; i < a->nroots; i++)
+		if (!visit(g, a->roots[i], shared_leading(&p->nodes[a->roots[i]], t->shared), &n, chains, member, t))
 			return false;
-	}
 	while (n > 0) {
 		int node = g->stack[--n];
 		const struct pnode *x = &p->nodes[node];
 
 		if (x->op == OP_CONTRACT)
 			note_contraction(x, g->axes[node], t);
-		for (int k = 0; k < x->nsrc; k++) {
-			struct axes at;
-
-			for (int i = 0; i < t->shared; i++)
-				at.at[i] = (int8_t)shared_through(p, node, k, g->axes[node].at[i]);
-			if (!visit(g, x->src[k], at, &n, chains, member, t))
+		for (int k = 0; k < x->nsrc; k++)
+			if (!visit(g, x->src[k], shared_all_through(p, node, k, g->axes[node], t->shared), &n, chains, member, t))
 				return false;
-		}
 	}
 	return true;
 }
@@ -604,7 +578,7 @@ bool group_chain(struct plan *p, const struct target *t, struct arena *scratch)
 	g.must = ARENA_ARRAY(scratch, bool, p->prog.n);
 	g.seen = ARENA_ARRAY(scratch, int32_t, p->prog.n);
 	g.counted = ARENA_ARRAY(scratch, int32_t, p->prog.n);
-	g.axes = ARENA_ARRAY(scratch, struct axes, p->prog.n);
+	g.axes = ARENA_ARRAY(scratch, struct shared_axes, p->prog.n);
 	g.stack = ARENA_ARRAY(scratch, int32_t, p->prog.n + 1);
 	ok = !scratch->failed && learn(&g);
 	if (ok) {

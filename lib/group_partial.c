@@ -5,18 +5,15 @@
 // parameters do not read its rows again, and what only they need is stored nowhere. Which sums: the leading axes
 // are reduced, and the walk from the sum back through its operands asks for the group's values in the row alone. Blocks
 // follow from the shape. It pays where rows do not stay in the cache.
-// Not here: loops (codegen/lower_chain.c), where an index goes (group_shared.c), where they are finished (group_late.c).
+// Not here: loops (codegen/lower_chain.c), where an index goes (group_shared.c), finishing (group_late.c).
 #include "plan.h"
 
 #include <stdlib.h>
 
-enum { MAX_SUMS = 4, MAX_ROOTS = 16, MAX_OPS = 64, MAX_SHARED = 4 };
+enum { MAX_SUMS = 4, MAX_ROOTS = 16, MAX_OPS = 64 };
 enum { BLOCKS = 64, MIN_BLOCKS = 8, MIN_ROWS = 16, MAX_ROWS = 512 }; // MAX_ROWS: terms of one accumulator
 enum { MIN_COLUMNS = 64 }; // shorter rows are better computed side by side
 
-struct axes { // where each shared index is an axis of a value
-	int8_t at[MAX_SHARED];
-};
 struct facts { // of a group
 	struct source *reads; // malloc'ed
 	int nreads;
@@ -45,7 +42,7 @@ struct partial {
 	int32_t *behind;                       // by step: the first group that is finished behind it, plus one
 	bool any;                              // sums were taken along
 	int32_t *seen;                         // by pnode: the walk that met it
-	struct axes *axes;                     // by pnode: of that walk
+	struct shared_axes *axes;                     // by pnode: of that walk
 	int32_t *stack;
 	int32_t walk;
 };
@@ -202,14 +199,6 @@ static bool list_sums(struct partial *s, int group, struct taking *t, int32_t *s
 }
 
 // ---- may the rows' group take them along? -------------------------------------------------------------------
-static bool aligned(const struct prog *p, int node, struct axes a, int shared)
-{
-	for (int i = 0; i < shared; i++)
-		if (a.at[i] != shared_axis(&p->nodes[node], i))
-			return false;
-	return true;
-}
-
 // A stored value: it is there before the rows' group runs. What that group has at hand is counted.
 static bool stored_value(const struct partial *s, int node, struct taking *t)
 {
@@ -236,17 +225,17 @@ static bool own_value(const struct partial *s, int node, struct taking *t)
 }
 
 // Visits a value with its axes; false: it cannot be computed among the rows.
-static bool visit(struct partial *s, int node, struct axes a, int *n, struct taking *t)
+static bool visit(struct partial *s, int node, struct shared_axes a, int *n, struct taking *t)
 {
 	const struct plan *p = s->p;
 	const struct pnode *x = &p->prog.nodes[node];
 	bool own = s->root_of[node] == t->row, stored = p->node_buf[node] >= 0;
 
-	if (own && !aligned(&p->prog, node, a, t->shared))
+	if (own && !shared_equal(a, shared_leading(x, t->shared), t->shared))
 		return false;
 	if (s->seen[node] == s->walk)
 		return stored || op_info[x->op].cls == CLASS_SOURCE ||
-		       !memcmp(s->axes[node].at, a.at, (size_t)t->shared);
+		       shared_equal(s->axes[node], a, t->shared);
 	s->seen[node] = s->walk;
 	s->axes[node] = a;
 	if (stored)
@@ -257,18 +246,13 @@ static bool visit(struct partial *s, int node, struct axes a, int *n, struct tak
 	return true;
 }
 
-static bool operands(struct partial *s, int node, struct axes a, int *n, struct taking *t)
+static bool operands(struct partial *s, int node, struct shared_axes a, int *n, struct taking *t)
 {
 	const struct pnode *x = &s->p->prog.nodes[node];
 
-	for (int k = 0; k < x->nsrc; k++) {
-		struct axes at;
-
-		for (int i = 0; i < t->shared; i++)
-			at.at[i] = (int8_t)shared_through(&s->p->prog, node, k, a.at[i]);
-		if (!visit(s, x->src[k], at, n, t))
+	for (int k = 0; k < x->nsrc; k++)
+		if (!visit(s, x->src[k], shared_all_through(&s->p->prog, node, k, a, t->shared), n, t))
 			return false;
-	}
 	return true;
 }
 
@@ -279,10 +263,8 @@ static bool walk_sums(struct partial *s, struct taking *t)
 
 	s->walk++;
 	for (int k = 0; k < t->n; k++) {
-		struct axes a;
+		struct shared_axes a = shared_leading(&p->nodes[p->nodes[t->sums[k]].src[0]], t->shared);
 
-		for (int i = 0; i < t->shared; i++)
-			a.at[i] = (int8_t)shared_axis(&p->nodes[p->nodes[t->sums[k]].src[0]], i);
 		if (!operands(s, t->sums[k], a, &n, t))
 			return false;
 		while (n > 0) {
@@ -560,7 +542,7 @@ bool plan_partial(struct plan *p, const struct target *t, struct arena *scratch)
 	s.reader_at = ARENA_ARRAY(scratch, int32_t, p->prog.n);
 	s.behind = ARENA_ARRAY(scratch, int32_t, p->nsteps + 1);
 	s.seen = ARENA_ARRAY(scratch, int32_t, p->prog.n);
-	s.axes = ARENA_ARRAY(scratch, struct axes, p->prog.n);
+	s.axes = ARENA_ARRAY(scratch, struct shared_axes, p->prog.n);
 	s.stack = ARENA_ARRAY(scratch, int32_t, p->prog.n + 1);
 	ok = !scratch->failed && learn(&s) && reserve(&s);
 	for (int i = 0; i < n && ok; i++)

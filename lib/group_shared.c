@@ -65,3 +65,24 @@ int shared_through(const struct prog *p, int node, int k, int axis)
 		return SHARED_LOST;
 	}
 }
+
+struct shared_axes shared_leading(const struct pnode *n, int shared)
+{
+	struct shared_axes a = {{0}};
+
+	for (int i = 0; i < shared; i++)
+		a.at[i] = (int8_t)shared_axis(n, i);
+	return a;
+}
+
+struct shared_axes shared_all_through(const struct prog *p, int node, int k, struct shared_axes a, int shared)
+{
+	for (int i = 0; i < shared; i++)
+		a.at[i] = (int8_t)shared_through(p, node, k, a.at[i]);
+	return a;
+}
+
+bool shared_equal(struct shared_axes a, struct shared_axes b, int shared)
+{
+	return !memcmp(a.at, b.at, (size_t)shared);
+}

@@ -344,9 +344,15 @@ bool group_store(struct grouping *g);      // group_store.c: what is stored, by 
 bool group_merge(struct plan *p, struct arena *scratch); // group_merge.c: siblings, segments; false: no memory
 bool group_columns(struct plan *p, const struct target *t); // group_columns.c: sums by rows; false: no memory
 // group_shared.c: blocks of leading axes
-enum { SHARED_LOST = -1 };
+enum { SHARED_LOST = -1, MAX_SHARED = 4 };
+struct shared_axes { // where each shared index is an axis of a value
+	int8_t at[MAX_SHARED];
+};
 int shared_axis(const struct pnode *n, int k); // its k-th axis that is not of size 1, -1
 int shared_through(const struct prog *p, int node, int k, int axis); // that of operand k at the same index, SHARED_LOST
+struct shared_axes shared_leading(const struct pnode *n, int shared); // its first ones
+struct shared_axes shared_all_through(const struct prog *p, int node, int k, struct shared_axes a, int shared);
+bool shared_equal(struct shared_axes a, struct shared_axes b, int shared);
 // group_chain.c: stages of one kernel; false: no memory
 bool group_chain(struct plan *p, const struct target *t, struct arena *scratch);
 int group_find(const struct grouping *g, int group);
