@@ -168,8 +168,8 @@ static bool in_chain(const struct chaining *g, int node, int chain, int other)
 	return g->root_of[node] >= 0 && (g->root_of[node] == chain || g->root_of[node] == other);
 }
 
-// Visits a value with its axes; false: it may be asked for outside of the block. A root of the chain is asked for at the
-// shared indices only.
+// Visits a value with its axes; false: it may be asked for outside of the block. A root of the chain is asked for at
+// the shared indices only.
 static bool visit(struct chaining *g, int node, struct shared_axes a, int *n, const int *chains, int member,
                   struct trial *t)
 {
