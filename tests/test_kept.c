@@ -69,6 +69,35 @@ static void number_beside_matrix(struct sketch *s)
 	sk_out(s, wide);
 }
 
+// exp(x - max) over its sum, times a number on the way, along rows too long for a first cache.
+static int long_softmax(struct sketch *s, int x, int number)
+{
+	enum { ROWS = 8, COLS = 8200 };
+	int max = sk_add(s, (struct snode){
+	                        .op = OP_RMAX, .type = TGC_F64, .rank = 2, .dims = {ROWS, 1}, .nsrc = 1, .src = {x}, .attr = {2, 1}});
+	int sub = sk_add(s, (struct snode){
+	                        .op = OP_SUB, .type = TGC_F64, .rank = 2, .dims = {ROWS, COLS}, .nsrc = 2, .src = {x, max}});
+	int e = sk_add(s, (struct snode){.op = OP_EXP, .type = TGC_F64, .rank = 2, .dims = {ROWS, COLS}, .nsrc = 1, .src = {sub}});
+	if (number >= 0)
+		e = sk_add(s, (struct snode){
+		                  .op = OP_MUL, .type = TGC_F64, .rank = 2, .dims = {ROWS, COLS}, .nsrc = 2, .src = {e, number}});
+	int sum = sk_add(s, (struct snode){
+	                        .op = OP_SUM, .type = TGC_F64, .rank = 2, .dims = {ROWS, 1}, .nsrc = 1, .src = {e}, .attr = {2, 1}});
+	sk_out(s, sk_add(s, (struct snode){
+	                        .op = OP_DIV, .type = TGC_F64, .rank = 2, .dims = {ROWS, COLS}, .nsrc = 2, .src = {e, sum}}));
+	return sub;
+}
+
+// The exponentials of both were kept where the first result goes.
+static void two_long_softmaxes(struct sketch *s)
+{
+	s->most = 80000;
+	int x = sk_add(s, (struct snode){
+	                      .op = OP_DATA, .type = TGC_F64, .rank = 2, .dims = {8, 8200}, .lo = -3, .hi = 3, .seed = 17});
+	int sub = long_softmax(s, x, -1);
+	long_softmax(s, sub, sk_add(s, (struct snode){.op = OP_CONST, .type = TGC_F64, .num = 0.000244140625}));
+}
+
 static const struct row {
 	const char *name;
 	void (*make)(struct sketch *s);
@@ -80,6 +109,7 @@ static const struct row {
     {"check_of_no_use", check_of_no_use, false},
     {"root_of_cosine", root_of_cosine, false},
     {"number_beside_matrix", number_beside_matrix, false},
+    {"two_long_softmaxes", two_long_softmaxes, false},
 };
 
 static void graphs(void **state)

@@ -167,6 +167,14 @@ static bool may_take(const struct keep *s, int store, const struct kept *x)
 	return true;
 }
 
+static bool is_taken(const struct keep *s, int store)
+{
+	for (int i = 0; i < s->n; i++)
+		if (s->kept[i].into == store)
+			return true;
+	return false;
+}
+
 static void take_results_place(struct keep *s)
 {
 	const struct kernel *k = s->k;
@@ -178,7 +186,7 @@ static void take_results_place(struct keep *s)
 		const struct kregion *r = &k->regions[k->insts[reader].region];
 		bool behind = false;
 		for (int j = 0; j < r->n && x->into == K_NONE; j++) {
-			if (behind && may_take(s, r->insts[j], x))
+			if (behind && !is_taken(s, r->insts[j]) && may_take(s, r->insts[j], x))
 				x->into = r->insts[j];
 			behind |= r->insts[j] == reader;
 		}
