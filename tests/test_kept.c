@@ -69,23 +69,33 @@ static void number_beside_matrix(struct sketch *s)
 	sk_out(s, wide);
 }
 
-// exp(x - max) over its sum, times a number on the way, along rows too long for a first cache.
-static int long_softmax(struct sketch *s, int x, int number)
+// exp(x - max) over its sum, times a number on the way, along rows too long for a first cache of 32 KiB.
+static int long_softmax(struct sketch *s, int x, int number, int *sub)
 {
-	enum { ROWS = 8, COLS = 8200 };
-	int max = sk_add(s, (struct snode){
-	                        .op = OP_RMAX, .type = TGC_F64, .rank = 2, .dims = {ROWS, 1}, .nsrc = 1, .src = {x}, .attr = {2, 1}});
-	int sub = sk_add(s, (struct snode){
-	                        .op = OP_SUB, .type = TGC_F64, .rank = 2, .dims = {ROWS, COLS}, .nsrc = 2, .src = {x, max}});
-	int e = sk_add(s, (struct snode){.op = OP_EXP, .type = TGC_F64, .rank = 2, .dims = {ROWS, COLS}, .nsrc = 1, .src = {sub}});
+	enum { ROWS = 8, COLS = 4097 };
+	int max = sk_add(s, (struct snode){.op = OP_RMAX,
+	                                   .type = TGC_F64,
+	                                   .rank = 2,
+	                                   .dims = {ROWS, 1},
+	                                   .nsrc = 1,
+	                                   .src = {x},
+	                                   .attr = {2, 1}});
+	*sub = sk_add(
+	    s, (struct snode){.op = OP_SUB, .type = TGC_F64, .rank = 2, .dims = {ROWS, COLS}, .nsrc = 2, .src = {x, max}});
+	int e = sk_add(
+	    s, (struct snode){.op = OP_EXP, .type = TGC_F64, .rank = 2, .dims = {ROWS, COLS}, .nsrc = 1, .src = {*sub}});
 	if (number >= 0)
 		e = sk_add(s, (struct snode){
 		                  .op = OP_MUL, .type = TGC_F64, .rank = 2, .dims = {ROWS, COLS}, .nsrc = 2, .src = {e, number}});
-	int sum = sk_add(s, (struct snode){
-	                        .op = OP_SUM, .type = TGC_F64, .rank = 2, .dims = {ROWS, 1}, .nsrc = 1, .src = {e}, .attr = {2, 1}});
-	sk_out(s, sk_add(s, (struct snode){
-	                        .op = OP_DIV, .type = TGC_F64, .rank = 2, .dims = {ROWS, COLS}, .nsrc = 2, .src = {e, sum}}));
-	return sub;
+	int sum = sk_add(s, (struct snode){.op = OP_SUM,
+	                                   .type = TGC_F64,
+	                                   .rank = 2,
+	                                   .dims = {ROWS, 1},
+	                                   .nsrc = 1,
+	                                   .src = {e},
+	                                   .attr = {2, 1}});
+	return sk_add(
+	    s, (struct snode){.op = OP_DIV, .type = TGC_F64, .rank = 2, .dims = {ROWS, COLS}, .nsrc = 2, .src = {e, sum}});
 }
 
 // The exponentials of both were kept where the first result goes.
@@ -93,9 +103,11 @@ static void two_long_softmaxes(struct sketch *s)
 {
 	s->most = 80000;
 	int x = sk_add(s, (struct snode){
-	                      .op = OP_DATA, .type = TGC_F64, .rank = 2, .dims = {8, 8200}, .lo = -3, .hi = 3, .seed = 17});
-	int sub = long_softmax(s, x, -1);
-	long_softmax(s, sub, sk_add(s, (struct snode){.op = OP_CONST, .type = TGC_F64, .num = 0.000244140625}));
+	                      .op = OP_DATA, .type = TGC_F64, .rank = 2, .dims = {8, 4097}, .lo = -3, .hi = 3, .seed = 17});
+	int sub, again, first = long_softmax(s, x, -1, &sub);
+	int number = sk_add(s, (struct snode){.op = OP_CONST, .type = TGC_F64, .num = 0.000244140625});
+	sk_out(s, long_softmax(s, sub, number, &again));
+	sk_out(s, first);
 }
 
 static const struct row {
